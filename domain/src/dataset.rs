@@ -1,0 +1,143 @@
+//! Data sets: immutable versions with a schema and statistics, made once when they are created.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::time::Timestamp;
+
+/// Version tag of stored data set records.
+pub const RECORD_VERSION: u16 = 1;
+
+/// How a data set's bytes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataFormat {
+    /// Comma-separated values (RFC 4180), with or without a header row.
+    Csv,
+    /// The same, compressed by gzip.
+    CsvGz,
+    /// One NumPy array: the first axis is the row; the column is named `array`.
+    Npy,
+    /// Named NumPy arrays with one first axis in common: a column each.
+    Npz,
+}
+
+impl DataFormat {
+    /// The format that a file's name stands for.
+    #[must_use]
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let known = [
+            (".csv.gz", Self::CsvGz),
+            (".csv", Self::Csv),
+            (".npy", Self::Npy),
+            (".npz", Self::Npz),
+        ];
+        known
+            .into_iter()
+            .find(|(ending, _)| name.ends_with(ending))
+            .map(|(_, format)| format)
+    }
+
+    /// The format as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::CsvGz => "csv_gz",
+            Self::Npy => "npy",
+            Self::Npz => "npz",
+        }
+    }
+}
+
+/// What is to be known of a data set before a job may use it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Schema {
+    /// Rows.
+    pub rows: u64,
+    /// Columns, in the order of the file.
+    pub columns: Vec<Column>,
+}
+
+impl Schema {
+    /// The column of that name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Column {
+    /// Its name; `column_<index>` where the file has none.
+    pub name: String,
+    /// What its values are.
+    pub kind: ColumnKind,
+    /// Shape of one row's value: empty for a number, `[8, 8]` for an 8 x 8 array.
+    pub shape: Vec<u32>,
+    /// Statistics over all values; absent for text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+}
+
+impl Column {
+    /// Numbers per row.
+    #[must_use]
+    pub fn width(&self) -> u64 {
+        self.shape.iter().map(|&n| u64::from(n)).product()
+    }
+}
+
+/// What a column's values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnKind {
+    /// Whole numbers.
+    Integer,
+    /// Numbers.
+    Float,
+    /// Anything else; can't be trained on yet.
+    Text,
+}
+
+/// Statistics of a numeric column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Statistics {
+    /// Smallest value.
+    pub min: f64,
+    /// Largest value.
+    pub max: f64,
+    /// Mean.
+    pub mean: f64,
+    /// Population standard deviation.
+    pub deviation: f64,
+    /// Number of different values of an integer column, when at most 65,536.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct: Option<u64>,
+}
+
+/// One immutable version of a data set, as stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetRecord {
+    /// Version tag of this form.
+    pub record_version: u16,
+    /// The name.
+    pub name: String,
+    /// 1, 2, 3, …
+    pub version: u64,
+    /// How its bytes are written.
+    pub format: DataFormat,
+    /// Whether a CSV's first row names the columns.
+    pub header: bool,
+    /// BLAKE3 of its bytes.
+    pub blake3: String,
+    /// Its length.
+    pub size_bytes: u64,
+    /// Rows, columns and statistics.
+    pub schema: Schema,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,276 @@
+//! The job: a spec plus a state. `transition` is the state machine, `event` what it tells,
+//! `failure` why an attempt ended badly.
+
+mod event;
+mod failure;
+mod transition;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use event::{Event, EventBody};
+pub use failure::{Failure, FailureKind};
+pub use transition::{Change, DEATHS_MAX, Holder, Transition, TransitionError};
+
+use crate::id::{JobId, PoolName, TenantId, WorkerId};
+use crate::spec::JobSpec;
+use crate::time::Timestamp;
+
+/// Version tag of stored job records.
+pub const RECORD_VERSION: u16 = 1;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits for a slot.
+    Queued,
+    /// Given to a worker that hasn't begun.
+    Dispatched,
+    /// A worker runs it.
+    Running,
+    /// The worker saves a checkpoint and lets go.
+    Pausing,
+    /// Waits for someone to resume it.
+    Paused,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// Ended by request.
+    Cancelled,
+}
+
+impl JobState {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Dispatched,
+        Self::Running,
+        Self::Pausing,
+        Self::Paused,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Whether the job has ended.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether a worker holds a lease on the job.
+    #[must_use]
+    pub const fn is_leased(self) -> bool {
+        matches!(self, Self::Dispatched | Self::Running | Self::Pausing)
+    }
+
+    /// The state as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Dispatched => "dispatched",
+            Self::Running => "running",
+            Self::Pausing => "pausing",
+            Self::Paused => "paused",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The stored truth about a job. Written only through [`JobRecord::apply`], under the revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Version tag of this form.
+    pub version: u16,
+    /// The job's id.
+    pub id: JobId,
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// The spec, with references pinned to versions.
+    pub spec: JobSpec,
+    /// What the references point at.
+    pub inputs: Inputs,
+    /// Where it stands.
+    pub state: JobState,
+    /// Counts the writes of this record.
+    pub revision: u64,
+    /// Position of the next event.
+    pub next_event: u64,
+    /// The highest fencing token given out.
+    pub token: u64,
+    /// The present or last attempt.
+    pub attempt: Option<Attempt>,
+    /// Failed attempts that count against `retry.attempts`.
+    pub failed_attempts: u32,
+    /// Workers that died over this job since its last new checkpoint.
+    pub deaths: u32,
+    /// Not to be started before this, after a failed attempt.
+    pub not_before: Option<Timestamp>,
+    /// The newest committed checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+    /// What it produced.
+    pub result: Option<Outcome>,
+    /// Why the last attempt failed, or the job.
+    pub failure: Option<Failure>,
+    /// Engine build and device class of the first attempt: later ones must match for exactness.
+    pub engine: Option<EngineIdentity>,
+    /// Whether every attempt ran on the same engine build and device class.
+    pub exact: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When the record last changed.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What a job's references pointed at when it was created: content, not names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Inputs {
+    /// BLAKE3 of the data set's bytes.
+    pub dataset_blake3: String,
+    /// BLAKE3 of each plugin's module, by `name@version`.
+    pub plugins: BTreeMap<String, String>,
+}
+
+/// One try at running a job, under one lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub number: u32,
+    /// The fencing token.
+    pub token: u64,
+    /// The worker.
+    pub worker: WorkerId,
+    /// Which life of the worker; another one means that the lease is lost.
+    pub incarnation: String,
+    /// When the scheduler gave it to the worker.
+    #[schema(value_type = String, format = DateTime)]
+    pub dispatched_at: Timestamp,
+    /// When the worker began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended, however it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A committed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Checkpoint {
+    /// The token under which it was written; part of its place in object storage.
+    pub token: u64,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// BLAKE3 of its bytes.
+    pub blake3: String,
+    /// Its length.
+    pub size_bytes: u64,
+}
+
+/// What a job that succeeded has produced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    /// The token under which the artifacts were written.
+    pub token: u64,
+    /// BLAKE3 of the manifest; what no commit names is garbage.
+    pub manifest_blake3: String,
+    /// The files.
+    pub artifacts: Vec<Artifact>,
+    /// Last value of each metric.
+    pub metrics: BTreeMap<String, f64>,
+    /// Optimiser steps done.
+    pub steps: u64,
+    /// Rows trained on per second, over the whole training loop of the last attempt.
+    pub samples_per_s: f64,
+    /// When the last attempt's first optimiser step was done.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub first_step_at: Option<Timestamp>,
+    /// Milliseconds from the job's creation to its first optimiser step, over all attempts.
+    pub submit_to_first_step_ms: Option<f64>,
+}
+
+/// One file that a job produced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Artifact {
+    /// Its name, such as `weights.safetensors`.
+    pub name: String,
+    /// Its length.
+    pub size_bytes: u64,
+    /// BLAKE3 of its bytes.
+    pub blake3: String,
+}
+
+/// What must be equal for two runs to give the same bits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EngineIdentity {
+    /// Version and build of the engine.
+    pub build: String,
+    /// Class of the device, such as `cpu-x86-64`.
+    pub device_class: String,
+}
+
+/// What is needed to make a job.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// The job's id.
+    pub id: JobId,
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// The spec, with references pinned to versions.
+    pub spec: JobSpec,
+    /// What the references point at.
+    pub inputs: Inputs,
+    /// When it is created.
+    pub created_at: Timestamp,
+}
+
+impl JobRecord {
+    /// A new job, queued, with its first event.
+    #[must_use]
+    pub fn create(new: NewJob) -> Change {
+        let record = Self {
+            version: RECORD_VERSION,
+            id: new.id,
+            tenant: new.tenant,
+            spec: new.spec,
+            inputs: new.inputs,
+            state: JobState::Queued,
+            revision: 1,
+            next_event: 1,
+            token: 0,
+            attempt: None,
+            failed_attempts: 0,
+            deaths: 0,
+            not_before: None,
+            checkpoint: None,
+            result: None,
+            failure: None,
+            engine: None,
+            exact: true,
+            created_at: new.created_at,
+            updated_at: new.created_at,
+            finished_at: None,
+        };
+        let event = Event {
+            position: 0,
+            at: new.created_at,
+            token: 0,
+            body: EventBody::Queued {},
+        };
+        Change::new(record, vec![event], None)
+    }
+
+    /// The pool it is to run in.
+    #[must_use]
+    pub const fn pool(&self) -> &PoolName {
+        &self.spec.resources.pool
+    }
+}

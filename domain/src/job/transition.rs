@@ -1,0 +1,367 @@
+//! The state machine. A transition is a pure function of the record: it returns the next record,
+//! the events, and the message to publish; a store writes all three in one atomic step.
+
+use super::{
+    Attempt, Checkpoint, EngineIdentity, Event, EventBody, Failure, FailureKind, JobRecord,
+    JobState, Outcome,
+};
+use crate::id::WorkerId;
+use crate::port::{Message, QueueName};
+use crate::time::Timestamp;
+
+/// Deaths of a worker without a new checkpoint after which the job fails: a job that kills its
+/// worker doesn't loop.
+pub const DEATHS_MAX: u32 = 3;
+
+/// Most that the wait between attempts grows, as a factor of `retry.backoff`.
+const BACKOFF_FACTOR_MAX: u64 = 64;
+
+/// The worker that gets a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Which life of it.
+    pub incarnation: String,
+    /// What it runs with.
+    pub engine: EngineIdentity,
+}
+
+/// What may happen to a job. Those with a token are the lease holder's, and refused to any other.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transition {
+    /// The scheduler gives it to a worker.
+    Dispatch(Holder),
+    /// The worker begins.
+    Start {
+        /// The holder's token.
+        token: u64,
+    },
+    /// The worker has saved a checkpoint.
+    Checkpoint {
+        /// The holder's token.
+        token: u64,
+        /// What it saved.
+        checkpoint: Checkpoint,
+    },
+    /// The worker has finished.
+    Succeed {
+        /// The holder's token.
+        token: u64,
+        /// What it produced.
+        outcome: Outcome,
+    },
+    /// The worker gave up.
+    Fail {
+        /// The holder's token.
+        token: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// The worker let go after a checkpoint: a pause was asked for, or the worker drains.
+    Release {
+        /// The holder's token.
+        token: u64,
+    },
+    /// The scheduler has seen that the lease's holder is gone.
+    LoseLease {
+        /// The lost token.
+        token: u64,
+        /// How that was seen.
+        reason: String,
+    },
+    /// Somebody asked for the end.
+    Cancel,
+    /// Somebody asked for a pause.
+    Pause,
+    /// Somebody asked to go on.
+    Resume,
+}
+
+/// Why a transition was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransitionError {
+    /// The caller doesn't hold the lease any more.
+    #[error("token {given} is stale, {current} is the newest")]
+    Stale {
+        /// The caller's token.
+        given: u64,
+        /// The newest token.
+        current: u64,
+    },
+    /// The present state doesn't allow it.
+    #[error("the job is {}", .0.as_str())]
+    State(JobState),
+}
+
+/// What a transition did: to be written in one atomic step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The record as it is after.
+    pub record: JobRecord,
+    /// New events; their positions follow the record's old ones.
+    pub events: Vec<Event>,
+    /// What others must hear of, through the outbox.
+    pub messages: Vec<(QueueName, Message)>,
+}
+
+impl Change {
+    pub(super) fn new(
+        record: JobRecord,
+        events: Vec<Event>,
+        to_worker: Option<(QueueName, Message)>,
+    ) -> Self {
+        let pool = QueueName::Pool(record.pool().clone());
+        let message = Message::new(record.id, record.token);
+        let to_pool = (record.state == JobState::Queued || !record.state.is_leased())
+            .then_some((pool, message));
+        Self {
+            record,
+            events,
+            messages: to_worker.into_iter().chain(to_pool).collect(),
+        }
+    }
+}
+
+impl JobRecord {
+    /// What `transition` makes of this record.
+    ///
+    /// # Errors
+    /// [`TransitionError`] when the lease isn't the caller's or the state doesn't allow it; nothing
+    /// is to be written then.
+    pub fn apply(&self, transition: Transition, now: Timestamp) -> Result<Change, TransitionError> {
+        let mut next = self.clone();
+        next.revision += 1;
+        next.updated_at = now;
+        let mut bodies = Vec::new();
+        let mut tell_worker = false;
+        match transition {
+            Transition::Dispatch(holder) => {
+                self.require(&[JobState::Queued])?;
+                next.dispatch(holder, now, &mut bodies);
+                tell_worker = true;
+            }
+            Transition::Start { token } => {
+                self.require_holder(token, &[JobState::Dispatched])?;
+                next.start(now, &mut bodies);
+            }
+            Transition::Checkpoint { token, checkpoint } => {
+                self.require_holder(token, &[JobState::Running, JobState::Pausing])?;
+                bodies.push(EventBody::Checkpointed {
+                    step: checkpoint.step,
+                    blake3: checkpoint.blake3.clone(),
+                });
+                next.checkpoint = Some(checkpoint);
+                next.deaths = 0;
+            }
+            Transition::Succeed { token, outcome } => {
+                self.require_holder(token, &[JobState::Running, JobState::Pausing])?;
+                bodies.push(EventBody::Succeeded {
+                    manifest_blake3: outcome.manifest_blake3.clone(),
+                });
+                next.result = Some(outcome);
+                next.failure = None;
+                next.end(JobState::Succeeded, now);
+            }
+            Transition::Fail { token, failure } => {
+                self.require_holder(
+                    token,
+                    &[JobState::Dispatched, JobState::Running, JobState::Pausing],
+                )?;
+                next.fail(failure, now, &mut bodies);
+            }
+            Transition::Release { token } => {
+                self.require_holder(
+                    token,
+                    &[JobState::Dispatched, JobState::Running, JobState::Pausing],
+                )?;
+                next.release(now, &mut bodies);
+            }
+            Transition::LoseLease { token, reason } => {
+                self.require_holder(
+                    token,
+                    &[JobState::Dispatched, JobState::Running, JobState::Pausing],
+                )?;
+                next.lose_lease(reason, now, &mut bodies);
+            }
+            Transition::Cancel => {
+                if self.state.is_final() {
+                    return Err(TransitionError::State(self.state));
+                }
+                tell_worker = self.state.is_leased();
+                bodies.push(EventBody::Cancelled {});
+                next.end(JobState::Cancelled, now);
+            }
+            Transition::Pause => {
+                self.require(&[JobState::Running])?;
+                tell_worker = true;
+                bodies.push(EventBody::Pausing {});
+                next.state = JobState::Pausing;
+            }
+            Transition::Resume => {
+                self.require(&[JobState::Paused])?;
+                bodies.push(EventBody::Queued {});
+                next.state = JobState::Queued;
+            }
+        }
+        let to_worker = next
+            .attempt
+            .as_ref()
+            .filter(|_| tell_worker)
+            .map(|attempt| {
+                (
+                    QueueName::Worker(attempt.worker.clone()),
+                    Message::new(next.id, next.token),
+                )
+            });
+        let events = bodies
+            .into_iter()
+            .map(|body| {
+                let position = next.next_event;
+                next.next_event += 1;
+                Event {
+                    position,
+                    at: now,
+                    token: next.token,
+                    body,
+                }
+            })
+            .collect();
+        Ok(Change::new(next, events, to_worker))
+    }
+
+    fn require(&self, allowed: &[JobState]) -> Result<(), TransitionError> {
+        allowed
+            .contains(&self.state)
+            .then_some(())
+            .ok_or(TransitionError::State(self.state))
+    }
+
+    fn require_holder(&self, token: u64, allowed: &[JobState]) -> Result<(), TransitionError> {
+        if token != self.token {
+            return Err(TransitionError::Stale {
+                given: token,
+                current: self.token,
+            });
+        }
+        self.require(allowed)
+    }
+
+    fn dispatch(&mut self, holder: Holder, now: Timestamp, bodies: &mut Vec<EventBody>) {
+        let number = self
+            .attempt
+            .as_ref()
+            .map_or(1, |attempt| attempt.number + 1);
+        self.state = JobState::Dispatched;
+        self.token += 1;
+        self.not_before = None;
+        match &self.engine {
+            None => self.engine = Some(holder.engine),
+            Some(engine) if *engine != holder.engine && self.exact => {
+                self.exact = false;
+                bodies.push(EventBody::Inexact {});
+            }
+            Some(_) => {}
+        }
+        bodies.push(EventBody::Dispatched {
+            worker: holder.worker.clone(),
+            attempt: number,
+        });
+        self.attempt = Some(Attempt {
+            number,
+            token: self.token,
+            worker: holder.worker,
+            incarnation: holder.incarnation,
+            dispatched_at: now,
+            started_at: None,
+            ended_at: None,
+        });
+    }
+
+    fn start(&mut self, now: Timestamp, bodies: &mut Vec<EventBody>) {
+        self.state = JobState::Running;
+        if let Some(attempt) = &mut self.attempt {
+            attempt.started_at = Some(now);
+        }
+        bodies.push(EventBody::Started {
+            from_step: self
+                .checkpoint
+                .as_ref()
+                .map_or(0, |checkpoint| checkpoint.step),
+        });
+    }
+
+    fn fail(&mut self, failure: Failure, now: Timestamp, bodies: &mut Vec<EventBody>) {
+        self.failed_attempts += u32::from(failure.kind.counts());
+        let again = failure.kind.retryable() && self.failed_attempts < self.spec.retry.attempts;
+        self.failure = Some(failure.clone());
+        if !again {
+            return self.end_failed(failure, now, bodies);
+        }
+        let doublings = self.failed_attempts.saturating_sub(1).min(u64::BITS - 1);
+        let factor = (1_u64 << doublings).min(BACKOFF_FACTOR_MAX);
+        let wait_ms = self.spec.retry.backoff.0.saturating_mul(factor);
+        self.requeue(failure.message, Some(now.plus_millis(wait_ms)), now, bodies);
+    }
+
+    fn release(&mut self, now: Timestamp, bodies: &mut Vec<EventBody>) {
+        if self.state != JobState::Pausing {
+            return self.requeue("the worker let go of it".to_owned(), None, now, bodies);
+        }
+        self.end_attempt(now);
+        self.state = JobState::Paused;
+        bodies.push(EventBody::Paused {});
+    }
+
+    fn lose_lease(&mut self, reason: String, now: Timestamp, bodies: &mut Vec<EventBody>) {
+        self.deaths += 1;
+        if self.deaths >= DEATHS_MAX {
+            let message = format!(
+                "{DEATHS_MAX} workers were lost over this job without a new checkpoint: {reason}"
+            );
+            let failure = Failure::new(FailureKind::Hardware, message);
+            self.failure = Some(failure.clone());
+            return self.end_failed(failure, now, bodies);
+        }
+        if self.state == JobState::Pausing {
+            self.end_attempt(now);
+            self.state = JobState::Paused;
+            bodies.push(EventBody::Paused {});
+            return;
+        }
+        self.requeue(reason, None, now, bodies);
+    }
+
+    fn requeue(
+        &mut self,
+        reason: String,
+        not_before: Option<Timestamp>,
+        now: Timestamp,
+        bodies: &mut Vec<EventBody>,
+    ) {
+        self.end_attempt(now);
+        self.state = JobState::Queued;
+        self.not_before = not_before;
+        bodies.push(EventBody::Requeued { reason, not_before });
+    }
+
+    fn end_failed(&mut self, failure: Failure, now: Timestamp, bodies: &mut Vec<EventBody>) {
+        bodies.push(EventBody::Failed { failure });
+        self.end(JobState::Failed, now);
+    }
+
+    fn end(&mut self, state: JobState, now: Timestamp) {
+        self.end_attempt(now);
+        self.state = state;
+        self.finished_at = Some(now);
+    }
+
+    fn end_attempt(&mut self, now: Timestamp) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.ended_at.get_or_insert(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

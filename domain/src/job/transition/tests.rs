@@ -1,0 +1,293 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::JobId;
+use crate::job::{Inputs, NewJob};
+use crate::spec::{Format, JobSpec};
+
+fn new_job() -> JobRecord {
+    let text = "name = \"j\"\ndata = { dataset = \"d\", target = \"y\" }\nmodel = { family = \"mlp\" }\n\
+                train = { epochs = 1, batch_size = 8, loss = \"mse\" }\nretry = { attempts = 2, backoff = \"10s\" }";
+    let spec = JobSpec::parse(text, Format::Toml).unwrap();
+    let tenant = "acme".parse().unwrap();
+    let created_at = Timestamp::from_millis(1_000);
+    JobRecord::create(NewJob {
+        id: JobId::generate(),
+        tenant,
+        spec,
+        inputs: Inputs::default(),
+        created_at,
+    })
+    .record
+}
+
+fn holder(n: u8) -> Holder {
+    Holder {
+        worker: format!("w{n}").parse().unwrap(),
+        incarnation: "1".to_owned(),
+        engine: EngineIdentity {
+            build: format!("b{}", n / 2),
+            device_class: "cpu".to_owned(),
+        },
+    }
+}
+
+fn checkpoint(token: u64, step: u64) -> Checkpoint {
+    Checkpoint {
+        token,
+        step,
+        blake3: "00".to_owned(),
+        size_bytes: 1,
+    }
+}
+
+fn outcome(token: u64) -> Outcome {
+    Outcome {
+        token,
+        manifest_blake3: "00".to_owned(),
+        artifacts: Vec::new(),
+        metrics: BTreeMap::new(),
+        steps: 1,
+        samples_per_s: 1.0,
+        first_step_at: None,
+        submit_to_first_step_ms: None,
+    }
+}
+
+fn after(record: &JobRecord, transitions: impl IntoIterator<Item = Transition>) -> JobRecord {
+    transitions
+        .into_iter()
+        .fold(record.clone(), |record, transition| {
+            record
+                .apply(transition, Timestamp::from_millis(2_000))
+                .unwrap()
+                .record
+        })
+}
+
+fn running() -> JobRecord {
+    after(
+        &new_job(),
+        [
+            Transition::Dispatch(holder(0)),
+            Transition::Start { token: 1 },
+        ],
+    )
+}
+
+#[test]
+fn a_dispatch_tells_the_worker_and_an_end_tells_the_pool() {
+    let dispatched = new_job()
+        .apply(Transition::Dispatch(holder(0)), Timestamp::default())
+        .unwrap();
+    assert_eq!(dispatched.outbox().len(), 1);
+    assert_eq!(
+        dispatched.outbox()[0].queue,
+        QueueName::Worker(holder(0).worker)
+    );
+    let ended = running()
+        .apply(
+            Transition::Succeed {
+                token: 1,
+                outcome: outcome(1),
+            },
+            Timestamp::default(),
+        )
+        .unwrap();
+    assert!(matches!(ended.messages[..], [(QueueName::Pool(_), _)]));
+    let cancelled = running()
+        .apply(Transition::Cancel, Timestamp::default())
+        .unwrap();
+    assert_eq!(
+        cancelled.messages.len(),
+        2,
+        "the worker is to stop, the scheduler has a free slot"
+    );
+}
+
+#[test]
+fn a_stale_token_changes_nothing() {
+    let lost = Transition::LoseLease {
+        token: 1,
+        reason: "x".to_owned(),
+    };
+    let again = after(&running(), [lost, Transition::Dispatch(holder(1))]);
+    for transition in [
+        Transition::Start { token: 1 },
+        Transition::Checkpoint {
+            token: 1,
+            checkpoint: checkpoint(1, 5),
+        },
+        Transition::Succeed {
+            token: 1,
+            outcome: outcome(1),
+        },
+        Transition::Fail {
+            token: 1,
+            failure: Failure::new(FailureKind::Data, "x"),
+        },
+        Transition::Release { token: 1 },
+        Transition::LoseLease {
+            token: 1,
+            reason: "x".to_owned(),
+        },
+    ] {
+        let refused = again.apply(transition, Timestamp::default()).unwrap_err();
+        assert_eq!(
+            refused,
+            TransitionError::Stale {
+                given: 1,
+                current: 2
+            }
+        );
+    }
+}
+
+#[test]
+fn three_deaths_without_a_checkpoint_fail_the_job_and_a_checkpoint_starts_the_count_anew() {
+    let die = |token| Transition::LoseLease {
+        token,
+        reason: "gone".to_owned(),
+    };
+    let start = |token| [Transition::Dispatch(holder(0)), Transition::Start { token }];
+    let mut record = after(&running(), [die(1)]);
+    record = after(&record, start(2));
+    record = after(
+        &record,
+        [
+            Transition::Checkpoint {
+                token: 2,
+                checkpoint: checkpoint(2, 5),
+            },
+            die(2),
+        ],
+    );
+    record = after(&record, start(3));
+    record = after(&record, [die(3)]);
+    assert_eq!(record.state, JobState::Queued);
+    record = after(&record, start(4));
+    record = after(&record, [die(4)]);
+    assert_eq!(record.state, JobState::Failed);
+    assert_eq!(record.failure.unwrap().kind, FailureKind::Hardware);
+}
+
+#[test]
+fn only_what_may_pass_is_retried() {
+    let fail = |kind, token| Transition::Fail {
+        token,
+        failure: Failure::new(kind, "x"),
+    };
+    let cases = [
+        (FailureKind::User, JobState::Failed),
+        (FailureKind::Data, JobState::Failed),
+        (FailureKind::Plugin, JobState::Failed),
+        (FailureKind::Numeric, JobState::Failed),
+        (FailureKind::Timeout, JobState::Failed),
+        (FailureKind::Capacity, JobState::Queued),
+        (FailureKind::Hardware, JobState::Queued),
+        (FailureKind::Platform, JobState::Queued),
+    ];
+    for (kind, state) in cases {
+        assert_eq!(after(&running(), [fail(kind, 1)]).state, state, "{kind:?}");
+    }
+    let once = after(&running(), [fail(FailureKind::Capacity, 1)]);
+    assert_eq!(once.not_before, Some(Timestamp::from_millis(12_000)));
+    let twice = [
+        Transition::Dispatch(holder(0)),
+        Transition::Start { token: 2 },
+        fail(FailureKind::Capacity, 2),
+    ];
+    assert_eq!(
+        after(&once, twice).state,
+        JobState::Failed,
+        "retry.attempts = 2"
+    );
+}
+
+#[test]
+fn a_pause_survives_the_loss_of_its_worker() {
+    let paused = after(
+        &running(),
+        [
+            Transition::Pause,
+            Transition::LoseLease {
+                token: 1,
+                reason: "x".to_owned(),
+            },
+        ],
+    );
+    assert_eq!(paused.state, JobState::Paused);
+    assert_eq!(after(&paused, [Transition::Resume]).state, JobState::Queued);
+}
+
+#[test]
+fn another_engine_build_ends_the_promise_of_exactness_and_says_so() {
+    let lost = after(
+        &running(),
+        [Transition::LoseLease {
+            token: 1,
+            reason: "x".to_owned(),
+        }],
+    );
+    let moved = lost
+        .apply(Transition::Dispatch(holder(2)), Timestamp::default())
+        .unwrap();
+    assert!(!moved.record.exact);
+    assert!(
+        moved
+            .events
+            .iter()
+            .any(|event| event.body == EventBody::Inexact {})
+    );
+    let same = lost
+        .apply(Transition::Dispatch(holder(1)), Timestamp::default())
+        .unwrap();
+    assert!(same.record.exact);
+}
+
+fn any_transition() -> impl Strategy<Value = Transition> {
+    let token = 0_u64..6;
+    prop_oneof![
+        4 => (0_u8..4).prop_map(|n| Transition::Dispatch(holder(n))),
+        4 => token.clone().prop_map(|token| Transition::Start { token }),
+        2 => (token.clone(), 0_u64..9).prop_map(|(token, step)| Transition::Checkpoint { token, checkpoint: checkpoint(token, step) }),
+        1 => token.clone().prop_map(|token| Transition::Succeed { token, outcome: outcome(token) }),
+        2 => token.clone().prop_map(|token| Transition::Fail { token, failure: Failure::new(FailureKind::Platform, "x") }),
+        2 => token.clone().prop_map(|token| Transition::Release { token }),
+        3 => token.prop_map(|token| Transition::LoseLease { token, reason: "x".to_owned() }),
+        1 => Just(Transition::Cancel),
+        2 => Just(Transition::Pause),
+        2 => Just(Transition::Resume),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_invariants_hold(transitions in prop::collection::vec(any_transition(), 0..60)) {
+        let mut record = new_job();
+        let mut next_position = 1;
+        for (index, transition) in transitions.into_iter().enumerate() {
+            let now = Timestamp::from_millis(2_000 + i64::try_from(index).unwrap());
+            let Ok(change) = record.apply(transition.clone(), now) else { continue };
+            prop_assert!(!record.state.is_final(), "{transition:?} changed an ended job");
+            let next = change.record;
+            prop_assert_eq!(next.revision, record.revision + 1);
+            prop_assert!(next.token == record.token || matches!(transition, Transition::Dispatch(_)) && next.token == record.token + 1);
+            for event in &change.events {
+                prop_assert_eq!(event.position, next_position);
+                prop_assert_eq!(event.token, next.token);
+                next_position += 1;
+            }
+            prop_assert_eq!(next.next_event, next_position);
+            prop_assert_eq!(next.finished_at.is_some(), next.state.is_final());
+            prop_assert_eq!(next.state.is_leased(), next.attempt.as_ref().is_some_and(|a| a.ended_at.is_none()));
+            prop_assert_eq!(next.result.is_some(), next.state == JobState::Succeeded);
+            prop_assert!(next.deaths < DEATHS_MAX || next.state == JobState::Failed);
+            let json = serde_json::to_string(&next).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<JobRecord>(&json).unwrap(), &next);
+            record = next;
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The words of Stoker: ids, specs, the job's state machine, error codes, and the ports through
+//! which the parts meet.
+//!
+//! Nothing here does I/O. A transition is a pure function of a record; an adapter stores what the
+//! function returned, atomically.
+
+pub mod dataset;
+pub mod error;
+pub mod id;
+pub mod job;
+pub mod object;
+pub mod plugin;
+pub mod port;
+pub mod spec;
+pub mod tenant;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod time;
+pub mod view;
+pub mod worker;
+
+pub use error::{ErrorCode, FieldError};
+pub use id::{JobId, PoolName, Ref, TenantId, WorkerId};
+pub use job::{JobRecord, JobState};
+pub use spec::JobSpec;
+pub use time::{Clock, Timestamp};

@@ -1,0 +1,106 @@
+//! Small documents by tenant, kind and key: data sets, plugins, tenants, tokens.
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::StoreError;
+use crate::id::TenantId;
+
+/// The tenant under which the platform's own documents are kept. No user may have it.
+pub const PLATFORM: &str = "stoker-platform";
+
+/// What a document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CatalogKind {
+    /// A [`crate::dataset::DatasetRecord`], keyed `name@version`.
+    Dataset,
+    /// A [`crate::plugin::PluginRecord`], keyed `name@version`.
+    Plugin,
+    /// A [`crate::tenant::TenantRecord`] of [`PLATFORM`], keyed by the tenant's id.
+    Tenant,
+    /// A [`crate::tenant::TokenRecord`], keyed by the token's id.
+    Token,
+}
+
+impl CatalogKind {
+    /// The kind as it is stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dataset => "dataset",
+            Self::Plugin => "plugin",
+            Self::Tenant => "tenant",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// A document with the revision that a later write must name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its key.
+    pub key: String,
+    /// Counts the writes, from 1.
+    pub revision: u64,
+    /// The document.
+    pub value: Value,
+}
+
+/// What a write expects to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Absent,
+    /// This revision.
+    Revision(u64),
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Written.
+    Written,
+    /// Something else than expected was found.
+    Conflict,
+}
+
+/// Small documents by tenant, kind and key.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Writes a document if what is there is what was expected.
+    async fn put(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        key: &str,
+        value: &Value,
+        expect: Expect,
+    ) -> Result<Put, StoreError>;
+
+    /// The document with that key.
+    async fn get(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<Option<Entry>, StoreError>;
+
+    /// The documents whose key begins with `prefix`, by key (byte order), from after `after`; at
+    /// most `limit`.
+    async fn list(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
+
+    /// Removes a document. `false` when there was none.
+    async fn delete(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<bool, StoreError>;
+}

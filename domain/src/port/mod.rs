@@ -1,0 +1,35 @@
+//! The ports: what the parts need of the world, without saying whose.
+//!
+//! Each has an embedded adapter and one over a server, in `infra/adapters`; `testkit` holds the
+//! suite that both pass. Every operation is idempotent or says otherwise: after a time-out its
+//! outcome is unknown, and the caller repeats it.
+
+mod catalog;
+mod job_store;
+mod plugin_compiler;
+mod relay;
+mod telemetry;
+mod work_queue;
+
+pub use catalog::{Catalog, CatalogKind, Entry, Expect, PLATFORM, Put};
+pub use job_store::{
+    Creation, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
+    OutboxEntry, TransitionFailed, Update, transition,
+};
+pub use plugin_compiler::{CompileError, CompiledPlugin, PluginCompiler};
+pub use relay::Relay;
+pub use telemetry::{Point, Telemetry};
+pub use work_queue::{
+    Acknowledge, Deliveries, Delivery, Message, QueueError, QueueName, WorkQueue,
+};
+
+/// Why a store couldn't answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It can't be reached, or didn't answer in time. The outcome of a write is unknown.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What it holds can't be read.
+    #[error("the store holds what this version can't read: {0}")]
+    Corrupt(String),
+}

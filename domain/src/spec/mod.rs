@@ -1,0 +1,347 @@
+//! The job spec: what a user asks for, as data.
+//!
+//! The same type is read from TOML and JSON, sent by the SDK, stored in the record and described in
+//! the OpenAPI document. Unknown fields are refused, and every error names its field.
+
+mod model;
+mod parse;
+mod train;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use model::{Activation, Block, Family, LayerSpec, ModelSpec};
+pub use parse::{Format, SPEC_MAX_BYTES};
+pub use train::{CheckpointSpec, Loss, OptimizerSpec, ScheduleSpec, TrainSpec};
+
+use crate::error::FieldError;
+use crate::id::{PoolName, Ref, check_name};
+use crate::time::Millis;
+
+/// Most tags on one job.
+pub const TAGS_MAX: usize = 32;
+/// Most preprocessing steps, and most metrics, in one job.
+pub const STEPS_MAX: usize = 16;
+
+/// A training job, as a user writes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// A name for people; needn't be unique.
+    pub name: String,
+    /// The project the job belongs to.
+    #[serde(default = "default_project")]
+    pub project: String,
+    /// Free labels to find the job by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Jobs of a higher class start first.
+    #[serde(default)]
+    pub priority: Priority,
+    /// What to train on.
+    pub data: DataSpec,
+    /// Steps that change a batch before the model sees it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preprocess: Vec<PreprocessSpec>,
+    /// What to train.
+    pub model: ModelSpec,
+    /// How to train it.
+    pub train: TrainSpec,
+    /// What to measure on the held-out rows after each epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricSpec>,
+    /// Where to run.
+    #[serde(default)]
+    pub resources: ResourceSpec,
+    /// What to do when an attempt fails.
+    #[serde(default)]
+    pub retry: RetrySpec,
+}
+
+fn default_project() -> String {
+    "default".to_owned()
+}
+
+/// Priority class.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Starts after everything else.
+    Low,
+    /// The usual class.
+    #[default]
+    Normal,
+    /// Starts before everything else.
+    High,
+}
+
+/// Which rows and columns to train on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// The data set: `name`, or `name@version`. The newest version is pinned when the job is created.
+    pub dataset: Ref,
+    /// Columns the model sees; all but the target when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Vec<String>>,
+    /// The column to predict.
+    pub target: String,
+    /// How rows are held out.
+    #[serde(default)]
+    pub split: SplitSpec,
+}
+
+/// How rows are held out for evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SplitSpec {
+    /// Share of rows held out, from 0 (none) up to, not including, 1.
+    pub test: f64,
+    /// Seed of the choice.
+    pub seed: u64,
+    /// Keep each class's share equal on both sides (classification only).
+    pub stratify: bool,
+}
+
+impl Default for SplitSpec {
+    fn default() -> Self {
+        Self {
+            test: 0.2,
+            seed: 0,
+            stratify: false,
+        }
+    }
+}
+
+/// One preprocessing step: a built-in one or a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreprocessSpec {
+    /// A plugin, as `name@version`; excludes `builtin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Ref>,
+    /// A built-in step; excludes `plugin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<Preprocessing>,
+    /// The step's own settings.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub config: serde_json::Map<String, serde_json::Value>,
+    /// Which rows it changes.
+    #[serde(default)]
+    pub apply: Apply,
+}
+
+/// The built-in preprocessing steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Preprocessing {
+    /// Scales features by statistics of the training rows. `config.mode`: `standard` (mean 0,
+    /// deviation 1, the default) or `minmax` (0 to 1); `config.per`: `feature` (default) or `all`.
+    Normalise,
+}
+
+/// Which rows a preprocessing step changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Apply {
+    /// Training and evaluation rows.
+    #[default]
+    Always,
+    /// Training rows only (augmentation).
+    Train,
+}
+
+/// One metric: a built-in one or a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricSpec {
+    /// A plugin, as `name@version`; excludes `builtin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Ref>,
+    /// A built-in metric; excludes `plugin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<Measure>,
+    /// The metric's own settings (plugins).
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The built-in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Share of rows whose highest score is the target class.
+    Accuracy,
+    /// Mean absolute error.
+    Mae,
+    /// Root of the mean squared error.
+    Rmse,
+}
+
+impl Measure {
+    /// The name under which its points are reported.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Mae => "mae",
+            Self::Rmse => "rmse",
+        }
+    }
+}
+
+/// Where a job runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceSpec {
+    /// The pool of workers.
+    #[serde(default = "default_pool")]
+    pub pool: PoolName,
+}
+
+fn default_pool() -> PoolName {
+    #[expect(clippy::unwrap_used, reason = "a constant name that is well formed")]
+    "default".parse().unwrap()
+}
+
+impl Default for ResourceSpec {
+    fn default() -> Self {
+        Self {
+            pool: default_pool(),
+        }
+    }
+}
+
+/// What happens after an attempt that failed for a reason that may pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySpec {
+    /// Most attempts that count, 1 to 100. Deaths of a worker and drains don't count.
+    pub attempts: u32,
+    /// Wait before the second attempt; doubled for each later one, up to 64-fold.
+    #[schema(value_type = String, example = "10s")]
+    pub backoff: Millis,
+}
+
+impl Default for RetrySpec {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            backoff: Millis(10_000),
+        }
+    }
+}
+
+impl JobSpec {
+    /// Checks what the types can't say. Everything that is wrong is reported at once.
+    ///
+    /// # Errors
+    /// One error per field.
+    pub fn validate(&self) -> Result<(), Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut check = |ok: bool, field: &str, message: String| {
+            if !ok {
+                errors.push(FieldError::new(field, message));
+            }
+        };
+        for (field, name) in [("name", &self.name), ("project", &self.project)] {
+            if let Err(error) = check_name(name) {
+                check(false, field, error.to_string());
+            }
+        }
+        check(
+            self.tags.len() <= TAGS_MAX
+                && self
+                    .tags
+                    .iter()
+                    .all(|(k, v)| check_name(k).is_ok() && v.len() <= 256),
+            "tags",
+            format!("at most {TAGS_MAX} tags, each a name with a value of at most 256 bytes"),
+        );
+        let test = self.data.split.test;
+        check(
+            (0.0..1.0).contains(&test),
+            "data.split.test",
+            format!("{test} is not a share: from 0 up to, not including, 1"),
+        );
+        check(
+            (1..=100).contains(&self.retry.attempts),
+            "retry.attempts",
+            format!("{} is not in 1 to 100", self.retry.attempts),
+        );
+        for (count, field) in [
+            (self.preprocess.len(), "preprocess"),
+            (self.metrics.len(), "metrics"),
+        ] {
+            check(
+                count <= STEPS_MAX,
+                field,
+                format!("{count} given, at most {STEPS_MAX} allowed"),
+            );
+        }
+        for (index, step) in self.preprocess.iter().enumerate() {
+            let field = format!("preprocess[{index}]");
+            check(
+                step.plugin.is_some() != step.builtin.is_some(),
+                &field,
+                one_of_two(),
+            );
+        }
+        for (index, metric) in self.metrics.iter().enumerate() {
+            let field = format!("metrics[{index}]");
+            check(
+                metric.plugin.is_some() != metric.builtin.is_some(),
+                &field,
+                one_of_two(),
+            );
+        }
+        errors.extend(
+            self.train
+                .validate()
+                .into_iter()
+                .map(|error| error.under("train")),
+        );
+        errors.extend(
+            self.model
+                .validate()
+                .into_iter()
+                .map(|error| error.under("model")),
+        );
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// BLAKE3 of the canonical JSON form, as lower-case hex.
+    #[must_use]
+    pub fn blake3(&self) -> String {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        blake3::hash(&json).to_hex().to_string()
+    }
+}
+
+fn one_of_two() -> String {
+    "needs exactly one of `plugin` and `builtin`".to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Contract suites of the ports: one suite, run over every adapter.

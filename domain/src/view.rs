@@ -1,0 +1,201 @@
+//! What the API answers: the same types in the server, the SDK and the OpenAPI document.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::dataset::DatasetRecord;
+use crate::error::{ErrorCode, FieldError};
+use crate::id::JobId;
+use crate::job::{
+    Attempt, Checkpoint, EngineIdentity, Event, Failure, Inputs, JobRecord, JobState, Outcome,
+};
+use crate::plugin::PluginRecord;
+use crate::port::Point;
+use crate::spec::JobSpec;
+use crate::tenant::{Role, TokenRecord};
+use crate::time::Timestamp;
+use crate::worker::Progress;
+
+/// A job, as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobView {
+    /// The job's id.
+    pub id: JobId,
+    /// Where it stands.
+    pub state: JobState,
+    /// The spec, with references pinned to versions and defaults filled in.
+    pub spec: JobSpec,
+    /// What the references point at.
+    pub inputs: Inputs,
+    /// The present or last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+    /// How far the present attempt is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The newest checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
+    /// What it produced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Outcome>,
+    /// Why the last attempt failed, or the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Engine build and device class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineIdentity>,
+    /// Whether every attempt ran on the same engine build and device class.
+    pub exact: bool,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+}
+
+impl JobView {
+    /// The owner's view of a record.
+    #[must_use]
+    pub fn new(record: JobRecord, progress: Option<Progress>) -> Self {
+        Self {
+            id: record.id,
+            state: record.state,
+            spec: record.spec,
+            inputs: record.inputs,
+            attempt: record.attempt,
+            progress,
+            checkpoint: record.checkpoint,
+            result: record.result,
+            failure: record.failure,
+            engine: record.engine,
+            exact: record.exact,
+            created_at: record.created_at,
+            updated_at: record.updated_at,
+            finished_at: record.finished_at,
+        }
+    }
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobList {
+    /// The jobs.
+    pub jobs: Vec<JobView>,
+    /// Give this as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<JobId>,
+}
+
+/// A page of a job's events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventList {
+    /// The events, by position.
+    pub events: Vec<Event>,
+    /// Give this as `from` for what comes after.
+    pub next: u64,
+}
+
+/// A page of a job's metric points.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MetricList {
+    /// The points, by metric and step.
+    pub points: Vec<Point>,
+}
+
+/// One line of a job's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The fencing token of the attempt that wrote it.
+    pub token: u64,
+    /// `info`, `warn` or `error`.
+    pub level: String,
+    /// The line.
+    pub message: String,
+}
+
+/// A page of a job's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogList {
+    /// The lines, by attempt and time.
+    pub lines: Vec<LogLine>,
+    /// Give this as `from` for what comes after.
+    pub next: u64,
+}
+
+/// A list of data sets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetList {
+    /// The data sets.
+    pub datasets: Vec<DatasetRecord>,
+    /// Give this as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A list of plugins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PluginList {
+    /// The plugins.
+    pub plugins: Vec<PluginRecord>,
+    /// Give this as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What a new token is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// Whom it speaks for.
+    pub subject: String,
+    /// What it may do; not more than its maker.
+    pub role: Role,
+    /// Seconds until it ends, 60 to 31,536,000 (a year).
+    pub expires_in_s: u64,
+}
+
+/// A new token: shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenCreated {
+    /// The token itself. It can't be had again.
+    pub token: String,
+    /// What is stored of it.
+    pub record: TokenRecord,
+}
+
+/// A list of tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenList {
+    /// The tokens.
+    pub tokens: Vec<TokenRecord>,
+}
+
+/// An error (RFC 9457, `application/problem+json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `/errors/<code>`: the path of the page that explains it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The same sentence for every error with this code.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The error's code.
+    pub code: ErrorCode,
+    /// What went wrong this time.
+    pub detail: String,
+    /// What is wrong with which field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// Names this request in the server's log.
+    pub request_id: String,
+}

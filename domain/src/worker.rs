@@ -1,0 +1,49 @@
+//! Workers, as the scheduler sees them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::id::{PoolName, WorkerId};
+use crate::job::EngineIdentity;
+use crate::time::Timestamp;
+
+/// A registered worker. Rewritten with every heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerRecord {
+    /// Version tag of this form.
+    pub version: u16,
+    /// The worker's id, unique in its pool.
+    pub id: WorkerId,
+    /// The pool it serves.
+    pub pool: PoolName,
+    /// Which life of the worker this is: leases of an earlier life are lost.
+    pub incarnation: String,
+    /// What it runs with.
+    pub engine: EngineIdentity,
+    /// Jobs it runs at a time.
+    pub slots: u32,
+    /// Takes no new jobs: finishes what it has, then leaves.
+    pub draining: bool,
+    /// Heartbeats of this life. The scheduler watches it change, so that no clocks are compared.
+    pub beats: u64,
+    /// When it registered.
+    #[schema(value_type = String, format = DateTime)]
+    pub registered_at: Timestamp,
+}
+
+/// How far a running attempt is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Optimiser steps in all.
+    pub steps: u64,
+    /// Epoch in progress, from 1.
+    pub epoch: u64,
+    /// Training loss of the newest step, per row.
+    pub loss: Option<f64>,
+    /// Rows trained on per second.
+    pub samples_per_s: f64,
+    /// Milliseconds until the end at this speed.
+    pub eta_ms: Option<u64>,
+}
