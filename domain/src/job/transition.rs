@@ -16,6 +16,10 @@ pub const DEATHS_MAX: u32 = 3;
 /// Most that the wait between attempts grows, as a factor of `retry.backoff`.
 const BACKOFF_FACTOR_MAX: u64 = 64;
 
+/// States in which a worker holds the lease, and those in which it has begun.
+const LEASED: &[JobState] = &[JobState::Dispatched, JobState::Running, JobState::Pausing];
+const BEGUN: &[JobState] = &[JobState::Running, JobState::Pausing];
+
 /// The worker that gets a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -134,100 +138,102 @@ impl JobRecord {
         next.revision += 1;
         next.updated_at = now;
         let mut bodies = Vec::new();
-        let mut tell_worker = false;
+        let tell_worker = self.tells_worker(&transition);
         match transition {
+            Transition::Cancel | Transition::Pause | Transition::Resume => {
+                next.obey(&transition, now, &mut bodies)?;
+            }
             Transition::Dispatch(holder) => {
                 self.require(&[JobState::Queued])?;
                 next.dispatch(holder, now, &mut bodies);
-                tell_worker = true;
             }
             Transition::Start { token } => {
                 self.require_holder(token, &[JobState::Dispatched])?;
                 next.start(now, &mut bodies);
             }
             Transition::Checkpoint { token, checkpoint } => {
-                self.require_holder(token, &[JobState::Running, JobState::Pausing])?;
-                bodies.push(EventBody::Checkpointed {
-                    step: checkpoint.step,
-                    blake3: checkpoint.blake3.clone(),
-                });
-                next.checkpoint = Some(checkpoint);
-                next.deaths = 0;
+                self.require_holder(token, BEGUN)?;
+                next.advance(checkpoint, &mut bodies);
             }
             Transition::Succeed { token, outcome } => {
-                self.require_holder(token, &[JobState::Running, JobState::Pausing])?;
-                bodies.push(EventBody::Succeeded {
-                    manifest_blake3: outcome.manifest_blake3.clone(),
-                });
-                next.result = Some(outcome);
-                next.failure = None;
-                next.end(JobState::Succeeded, now);
+                self.require_holder(token, BEGUN)?;
+                next.succeed(outcome, now, &mut bodies);
             }
             Transition::Fail { token, failure } => {
-                self.require_holder(
-                    token,
-                    &[JobState::Dispatched, JobState::Running, JobState::Pausing],
-                )?;
+                self.require_holder(token, LEASED)?;
                 next.fail(failure, now, &mut bodies);
             }
             Transition::Release { token } => {
-                self.require_holder(
-                    token,
-                    &[JobState::Dispatched, JobState::Running, JobState::Pausing],
-                )?;
+                self.require_holder(token, LEASED)?;
                 next.release(now, &mut bodies);
             }
             Transition::LoseLease { token, reason } => {
-                self.require_holder(
-                    token,
-                    &[JobState::Dispatched, JobState::Running, JobState::Pausing],
-                )?;
+                self.require_holder(token, LEASED)?;
                 next.lose_lease(reason, now, &mut bodies);
             }
-            Transition::Cancel => {
-                if self.state.is_final() {
-                    return Err(TransitionError::State(self.state));
-                }
-                tell_worker = self.state.is_leased();
-                bodies.push(EventBody::Cancelled {});
-                next.end(JobState::Cancelled, now);
-            }
+        }
+        let to_worker = next.attempt.as_ref().filter(|_| tell_worker).map(|attempt| {
+            (QueueName::Worker(attempt.worker.clone()), Message::new(next.id, next.token))
+        });
+        let events = bodies.into_iter().map(|body| {
+            let position = next.next_event;
+            next.next_event += 1;
+            Event { position, at: now, token: next.token, body }
+        });
+        let events = events.collect();
+        Ok(Change::new(next, events, to_worker))
+    }
+
+    /// Whether a worker has to hear of it: it gets the job, or holds it and is asked for something.
+    const fn tells_worker(&self, transition: &Transition) -> bool {
+        match transition {
+            Transition::Dispatch(_) => true,
+            Transition::Cancel | Transition::Pause => self.state.is_leased(),
+            _ => false,
+        }
+    }
+
+    /// What people ask for.
+    fn obey(
+        &mut self,
+        request: &Transition,
+        now: Timestamp,
+        bodies: &mut Vec<EventBody>,
+    ) -> Result<(), TransitionError> {
+        match request {
             Transition::Pause => {
                 self.require(&[JobState::Running])?;
-                tell_worker = true;
                 bodies.push(EventBody::Pausing {});
-                next.state = JobState::Pausing;
+                self.state = JobState::Pausing;
             }
             Transition::Resume => {
                 self.require(&[JobState::Paused])?;
                 bodies.push(EventBody::Queued {});
-                next.state = JobState::Queued;
+                self.state = JobState::Queued;
+            }
+            _ => {
+                if self.state.is_final() {
+                    return Err(TransitionError::State(self.state));
+                }
+                bodies.push(EventBody::Cancelled {});
+                self.end(JobState::Cancelled, now);
             }
         }
-        let to_worker = next
-            .attempt
-            .as_ref()
-            .filter(|_| tell_worker)
-            .map(|attempt| {
-                (
-                    QueueName::Worker(attempt.worker.clone()),
-                    Message::new(next.id, next.token),
-                )
-            });
-        let events = bodies
-            .into_iter()
-            .map(|body| {
-                let position = next.next_event;
-                next.next_event += 1;
-                Event {
-                    position,
-                    at: now,
-                    token: next.token,
-                    body,
-                }
-            })
-            .collect();
-        Ok(Change::new(next, events, to_worker))
+        Ok(())
+    }
+
+    fn advance(&mut self, checkpoint: Checkpoint, bodies: &mut Vec<EventBody>) {
+        let (step, blake3) = (checkpoint.step, checkpoint.blake3.clone());
+        bodies.push(EventBody::Checkpointed { step, blake3 });
+        self.checkpoint = Some(checkpoint);
+        self.deaths = 0;
+    }
+
+    fn succeed(&mut self, outcome: Outcome, now: Timestamp, bodies: &mut Vec<EventBody>) {
+        bodies.push(EventBody::Succeeded { manifest_blake3: outcome.manifest_blake3.clone() });
+        self.result = Some(outcome);
+        self.failure = None;
+        self.end(JobState::Succeeded, now);
     }
 
     fn require(&self, allowed: &[JobState]) -> Result<(), TransitionError> {

@@ -255,80 +255,51 @@ impl JobSpec {
     /// # Errors
     /// One error per field.
     pub fn validate(&self) -> Result<(), Vec<FieldError>> {
-        let mut errors = Vec::new();
+        let mut errors = self.validate_names();
         let mut check = |ok: bool, field: &str, message: String| {
             if !ok {
                 errors.push(FieldError::new(field, message));
             }
         };
-        for (field, name) in [("name", &self.name), ("project", &self.project)] {
-            if let Err(error) = check_name(name) {
-                check(false, field, error.to_string());
+        let test = self.data.split.test;
+        let message = format!("{test} is not a share: from 0 up to, not including, 1");
+        check((0.0..1.0).contains(&test), "data.split.test", message);
+        let attempts = self.retry.attempts;
+        let message = format!("{attempts} is not in 1 to 100");
+        check((1..=100).contains(&attempts), "retry.attempts", message);
+        let steps: Vec<bool> =
+            self.preprocess.iter().map(|step| step.plugin.is_some() != step.builtin.is_some()).collect();
+        let metrics: Vec<bool> =
+            self.metrics.iter().map(|m| m.plugin.is_some() != m.builtin.is_some()).collect();
+        for (field, one_of_two) in [("preprocess", steps), ("metrics", metrics)] {
+            let count = one_of_two.len();
+            let message = format!("{count} given, at most {STEPS_MAX} allowed");
+            check(count <= STEPS_MAX, field, message);
+            for (index, right) in one_of_two.into_iter().enumerate() {
+                let message = "needs exactly one of `plugin` and `builtin`".to_owned();
+                check(right, &format!("{field}[{index}]"), message);
             }
         }
-        check(
-            self.tags.len() <= TAGS_MAX
-                && self
-                    .tags
-                    .iter()
-                    .all(|(k, v)| check_name(k).is_ok() && v.len() <= 256),
-            "tags",
-            format!("at most {TAGS_MAX} tags, each a name with a value of at most 256 bytes"),
-        );
-        let test = self.data.split.test;
-        check(
-            (0.0..1.0).contains(&test),
-            "data.split.test",
-            format!("{test} is not a share: from 0 up to, not including, 1"),
-        );
-        check(
-            (1..=100).contains(&self.retry.attempts),
-            "retry.attempts",
-            format!("{} is not in 1 to 100", self.retry.attempts),
-        );
-        for (count, field) in [
-            (self.preprocess.len(), "preprocess"),
-            (self.metrics.len(), "metrics"),
-        ] {
-            check(
-                count <= STEPS_MAX,
-                field,
-                format!("{count} given, at most {STEPS_MAX} allowed"),
-            );
+        errors.extend(self.train.validate().into_iter().map(|error| error.under("train")));
+        errors.extend(self.model.validate().into_iter().map(|error| error.under("model")));
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn validate_names(&self) -> Vec<FieldError> {
+        let names = [("name", &self.name), ("project", &self.project)];
+        let mut errors: Vec<FieldError> = names
+            .into_iter()
+            .filter_map(|(field, name)| {
+                check_name(name).err().map(|error| FieldError::new(field, error.to_string()))
+            })
+            .collect();
+        let well_formed = |(key, value): (&String, &String)| check_name(key).is_ok() && value.len() <= 256;
+        if self.tags.len() > TAGS_MAX || !self.tags.iter().all(well_formed) {
+            let message =
+                format!("at most {TAGS_MAX} tags, each a name with a value of at most 256 bytes");
+            errors.push(FieldError::new("tags", message));
         }
-        for (index, step) in self.preprocess.iter().enumerate() {
-            let field = format!("preprocess[{index}]");
-            check(
-                step.plugin.is_some() != step.builtin.is_some(),
-                &field,
-                one_of_two(),
-            );
-        }
-        for (index, metric) in self.metrics.iter().enumerate() {
-            let field = format!("metrics[{index}]");
-            check(
-                metric.plugin.is_some() != metric.builtin.is_some(),
-                &field,
-                one_of_two(),
-            );
-        }
-        errors.extend(
-            self.train
-                .validate()
-                .into_iter()
-                .map(|error| error.under("train")),
-        );
-        errors.extend(
-            self.model
-                .validate()
-                .into_iter()
-                .map(|error| error.under("model")),
-        );
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors)
-        }
+        errors
     }
 
     /// BLAKE3 of the canonical JSON form, as lower-case hex.
@@ -337,10 +308,6 @@ impl JobSpec {
         let json = serde_json::to_vec(self).unwrap_or_default();
         blake3::hash(&json).to_hex().to_string()
     }
-}
-
-fn one_of_two() -> String {
-    "needs exactly one of `plugin` and `builtin`".to_owned()
 }
 
 #[cfg(test)]

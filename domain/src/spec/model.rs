@@ -189,101 +189,91 @@ impl ModelSpec {
     /// Checks the limits that don't depend on the data. Shapes are checked by the compiler.
     #[must_use]
     pub fn validate(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let mut width = |field: String, value: u32| {
-            if !(1..=WIDTH_MAX).contains(&value) {
-                errors.push(FieldError::new(
-                    field,
-                    format!("{value} is not in 1 to {WIDTH_MAX}"),
-                ));
-            }
-        };
-        let mut counts = Vec::new();
-        let mut rates = Vec::new();
+        let mut checks = Checks::default();
         match self {
-            Self::Family(Family::Mlp {
-                hidden, dropout, ..
-            }) => {
-                counts.push(("hidden", hidden.len()));
-                rates.push(("dropout".to_owned(), *dropout));
-                hidden
-                    .iter()
-                    .enumerate()
-                    .for_each(|(i, &v)| width(format!("hidden[{i}]"), v));
-            }
-            Self::Family(Family::Cnn {
-                channels,
-                kernel,
-                pool,
-                dense,
-                dropout,
-                ..
-            }) => {
-                counts.extend([("channels", channels.len()), ("dense", dense.len())]);
-                rates.push(("dropout".to_owned(), *dropout));
-                channels
-                    .iter()
-                    .enumerate()
-                    .for_each(|(i, &v)| width(format!("channels[{i}]"), v));
-                dense
-                    .iter()
-                    .enumerate()
-                    .for_each(|(i, &v)| width(format!("dense[{i}]"), v));
-                width("kernel".to_owned(), *kernel);
-                width("pool".to_owned(), *pool);
-                if kernel % 2 == 0 {
-                    let message = format!("{kernel} is even; \"same\" padding needs an odd kernel");
-                    errors.push(FieldError::new("kernel", message));
-                }
-            }
+            Self::Family(family) => family.validate(&mut checks),
             Self::Layers { layers, .. } => {
-                counts.push(("layers", layers.len()));
-                for (i, layer) in layers.iter().enumerate() {
-                    match &layer.block {
-                        Block::Linear { units, .. } => width(format!("layers[{i}].units"), *units),
-                        Block::Conv2d {
-                            channels,
-                            kernel,
-                            stride,
-                            ..
-                        } => {
-                            width(format!("layers[{i}].channels"), *channels);
-                            width(format!("layers[{i}].kernel"), *kernel);
-                            width(format!("layers[{i}].stride"), *stride);
-                        }
-                        Block::MaxPool2d { kernel, stride } => {
-                            width(format!("layers[{i}].kernel"), *kernel);
-                            width(format!("layers[{i}].stride"), stride.unwrap_or(1));
-                        }
-                        Block::Dropout { rate } => rates.push((format!("layers[{i}].rate"), *rate)),
-                        Block::Flatten {} | Block::Activation { .. } => {}
-                    }
+                checks.count("layers", layers.len());
+                for (index, layer) in layers.iter().enumerate() {
+                    layer.block.validate(&format!("layers[{index}]"), &mut checks);
                 }
             }
         }
-        errors.extend(
-            counts
-                .into_iter()
-                .filter(|(_, count)| *count > LAYERS_MAX)
-                .map(|(field, count)| {
-                    FieldError::new(
-                        field,
-                        format!("{count} given, at most {LAYERS_MAX} allowed"),
-                    )
-                }),
-        );
-        errors.extend(
-            rates
-                .into_iter()
-                .filter(|(_, rate)| !(0.0..1.0).contains(rate))
-                .map(|(field, rate)| {
-                    FieldError::new(
-                        field,
-                        format!("{rate} is not a share: from 0 up to, not including, 1"),
-                    )
-                }),
-        );
-        errors
+        checks.0
+    }
+}
+
+/// What is wrong so far.
+#[derive(Default)]
+struct Checks(Vec<FieldError>);
+
+impl Checks {
+    fn count(&mut self, field: &str, count: usize) {
+        if count > LAYERS_MAX {
+            let message = format!("{count} given, at most {LAYERS_MAX} allowed");
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+
+    fn width(&mut self, field: String, value: u32) {
+        if !(1..=WIDTH_MAX).contains(&value) {
+            self.0.push(FieldError::new(field, format!("{value} is not in 1 to {WIDTH_MAX}")));
+        }
+    }
+
+    fn widths(&mut self, field: &str, values: &[u32]) {
+        self.count(field, values.len());
+        for (index, &value) in values.iter().enumerate() {
+            self.width(format!("{field}[{index}]"), value);
+        }
+    }
+
+    fn share(&mut self, field: String, value: f32) {
+        if !(0.0..1.0).contains(&value) {
+            let message = format!("{value} is not a share: from 0 up to, not including, 1");
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+}
+
+impl Family {
+    fn validate(&self, checks: &mut Checks) {
+        match self {
+            Self::Mlp { hidden, dropout, .. } => {
+                checks.widths("hidden", hidden);
+                checks.share("dropout".to_owned(), *dropout);
+            }
+            Self::Cnn { channels, kernel, pool, dense, dropout, .. } => {
+                checks.widths("channels", channels);
+                checks.widths("dense", dense);
+                checks.share("dropout".to_owned(), *dropout);
+                checks.width("kernel".to_owned(), *kernel);
+                checks.width("pool".to_owned(), *pool);
+                if kernel % 2 == 0 {
+                    let message = format!("{kernel} is even; \"same\" padding needs an odd kernel");
+                    checks.0.push(FieldError::new("kernel", message));
+                }
+            }
+        }
+    }
+}
+
+impl Block {
+    fn validate(&self, at: &str, checks: &mut Checks) {
+        match self {
+            Self::Linear { units, .. } => checks.width(format!("{at}.units"), *units),
+            Self::Conv2d { channels, kernel, stride, .. } => {
+                checks.width(format!("{at}.channels"), *channels);
+                checks.width(format!("{at}.kernel"), *kernel);
+                checks.width(format!("{at}.stride"), *stride);
+            }
+            Self::MaxPool2d { kernel, stride } => {
+                checks.width(format!("{at}.kernel"), *kernel);
+                checks.width(format!("{at}.stride"), stride.unwrap_or(1));
+            }
+            Self::Dropout { rate } => checks.share(format!("{at}.rate"), *rate),
+            Self::Flatten {} | Self::Activation { .. } => {}
+        }
     }
 }
 

@@ -37,6 +37,7 @@ fn layers_survive_the_round_trip_through_json() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn errors_name_the_field_and_what_is_allowed() {
     let cases = [
         (

@@ -1,0 +1,39 @@
+# Every target is one line: what it runs is what you would type.
+# Build output goes to $CARGO_TARGET_DIR, or ./target.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+STOKER := $(CARGO_TARGET_DIR)/debug/stoker
+.DEFAULT_GOAL := help
+.PHONY: help setup build plugins data demo test check bench-start chaos gpu
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## install what builds and tests need (Debian packages, Python venv, wasm target)
+	@infra/setup.sh
+
+build: ## build the stoker binary
+	cargo build --bin stoker
+
+plugins: ## build the sample plugins
+	plugins/build.sh
+
+data: ## fetch the data sets of examples and gates into a cache outside the checkout
+	examples/fetch-data.sh
+
+demo: build plugins ## run the main job: server, data, plugins, training, result
+	$(STOKER) demo --plugins $(CARGO_TARGET_DIR)/plugins
+
+test: setup build plugins ## all tests, over the embedded adapters and real servers
+	infra/test.sh
+
+check: ## format, lints, docs, licences
+	infra/check.sh
+
+bench-start: build ## from POST to the first optimiser step, 1,000 jobs on a warm worker
+	cargo run --quiet --example bench-start
+
+chaos: build plugins setup ## kill every process in mid-run; the weights must be those of the undisturbed run
+	infra/with-venv.sh cargo test --test chaos -- --nocapture
+
+gpu: ## the engine's suites on a real GPU
+	@echo "there is no CUDA device yet: the engine runs on the CPU" && exit 1

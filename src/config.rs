@@ -1,0 +1,114 @@
+//! The settings of every role: file, then environment (`STOKER__API__BIND`), then flags. All of it
+//! is checked before anything starts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use stoker_domain::{FieldError, PoolName};
+
+/// The settings of every role.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where keys are kept, and for `stoker up` everything else.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The pool that `up`, `scheduler` and `worker` serve.
+    pub(crate) pool: Option<PoolName>,
+    /// The store.
+    pub(crate) store: StoreConfig,
+    /// The queue.
+    pub(crate) queue: QueueConfig,
+    /// Object storage; a directory under `data_dir` when no URL is given.
+    pub(crate) objects: stoker_infra::objects::ObjectConfig,
+    /// The HTTP API.
+    pub(crate) api: stoker_api::Config,
+    /// The scheduler.
+    pub(crate) scheduler: stoker_scheduler::Config,
+    /// The worker.
+    pub(crate) worker: stoker_worker::Config,
+    /// The log.
+    pub(crate) log: LogConfig,
+}
+
+/// The store of roles that run apart.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreConfig {
+    /// `redis://[user:password@]host:port`.
+    pub(crate) url: Option<SecretString>,
+    /// Go on though Redis doesn't keep its promises of durability, or hides its settings.
+    pub(crate) allow_weak_durability: bool,
+}
+
+/// The queue of roles that run apart.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct QueueConfig {
+    /// `amqp://[user:password@]host:port/vhost`.
+    pub(crate) url: Option<SecretString>,
+}
+
+/// The log, on standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogConfig {
+    /// What is logged, as in `info` or `stoker_scheduler=debug,warn`.
+    pub(crate) filter: String,
+    /// How it looks.
+    pub(crate) format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+impl Config {
+    /// Reads file and environment.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut builder = config::Config::builder();
+        if let Some(file) = file {
+            builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        let environment = config::Environment::with_prefix("STOKER")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true);
+        let merged = builder.add_source(environment).build().context("can't read the settings")?;
+        merged.try_deserialize().context("the settings are not valid")
+    }
+
+    /// Checks everything, so that nothing starts with half of its settings wrong.
+    pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        let under = |errors: Vec<FieldError>, parent: &'static str| {
+            errors.into_iter().map(move |error| error.under(parent))
+        };
+        let errors: Vec<FieldError> = under(self.scheduler.validate(), "scheduler")
+            .chain(under(self.worker.validate(), "worker"))
+            .chain(under(self.api.validate(), "api"))
+            .collect();
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        bail!("the settings are not valid:\n  {}", lines.join("\n  "))
+    }
+
+    /// The pool to serve.
+    pub(crate) fn pool(&self) -> anyhow::Result<PoolName> {
+        self.pool.clone().map_or_else(|| Ok("default".parse()?), Ok)
+    }
+}

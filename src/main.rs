@@ -1,0 +1,5 @@
+//! The `stoker` binary.
+
+fn main() -> std::process::ExitCode {
+    stoker::main()
+}

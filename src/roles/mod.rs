@@ -1,0 +1,68 @@
+//! The server roles: `up` is all of them in one process.
+
+mod stop;
+pub(crate) mod up;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::wiring::{SandboxedCompiler, World};
+
+pub(crate) use stop::until_asked;
+
+/// Serves the API; returns the server, which knows its address.
+pub(crate) async fn start_api(config: &Config, world: &World) -> anyhow::Result<stoker_api::Server> {
+    let keys = world.keys();
+    let compiler = SandboxedCompiler::new(&config.worker.plugins, &keys)?;
+    let ports = stoker_api::Ports {
+        jobs: world.jobs.clone(),
+        catalog: world.catalog.clone(),
+        telemetry: world.telemetry.clone(),
+        objects: world.objects.clone(),
+        signer: world.signer.clone(),
+        compiler: Arc::new(compiler),
+        relay: world.relay.clone(),
+        clock: world.clock.clone(),
+    };
+    stoker_api::serve(config.api.clone(), ports, keys.signing()?).await.context("can't serve the API")
+}
+
+/// Schedules the pool until asked to stop.
+pub(crate) async fn run_scheduler(
+    config: &Config,
+    world: &World,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let ports = stoker_scheduler::Ports {
+        jobs: world.jobs.clone(),
+        queue: world.queue.clone(),
+        relay: world.relay.clone(),
+        clock: world.clock.clone(),
+    };
+    let candidate = uuid::Uuid::now_v7().simple().to_string();
+    stoker_scheduler::run(config.scheduler.clone(), ports, config.pool()?, candidate, stop).await;
+    Ok(())
+}
+
+/// Works for the pool until asked to stop.
+pub(crate) async fn run_worker(
+    config: &Config,
+    world: &World,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let ports = stoker_worker::Ports {
+        jobs: world.jobs.clone(),
+        queue: world.queue.clone(),
+        catalog: world.catalog.clone(),
+        telemetry: world.telemetry.clone(),
+        relay: world.relay.clone(),
+        objects: world.objects.clone(),
+        clock: world.clock.clone(),
+    };
+    let key = world.keys().sealing()?;
+    stoker_worker::run(config.worker.clone(), ports, config.pool()?, key, stop).await?;
+    Ok(())
+}

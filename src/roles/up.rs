@@ -1,0 +1,39 @@
+//! `stoker up`: the whole platform in one process, with its state in one directory.
+
+use std::path::Path;
+
+use stoker_domain::tenant::Role;
+
+use super::{run_scheduler, run_worker, start_api, until_asked};
+use crate::cli::context;
+use crate::config::Config;
+use crate::keys::Keys;
+use crate::tenants;
+use crate::wiring::World;
+
+/// How long the first token lives.
+const TOKEN_DAYS: u64 = 365;
+
+/// Runs until asked to stop.
+pub(crate) async fn run(mut config: Config, data_dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data_dir)?;
+    // One worker, always the same: a restart takes its jobs up again at once.
+    let id = "local".parse()?;
+    config.worker.id.get_or_insert(id);
+    let world = World::embedded(&config, data_dir).await?;
+    Keys::under(data_dir).ensure()?;
+    let token = tenants::ensure_first(&world, &config, Role::Operator, TOKEN_DAYS).await?;
+    let stop = until_asked()?;
+    let api = start_api(&config, &world).await?;
+    context::write_local(data_dir, &api.url(), &token)?;
+    tracing::info!(
+        "Stoker is up at {}; clients on this machine find it by {}",
+        api.url(),
+        data_dir.join("client.toml").display()
+    );
+    let scheduler = run_scheduler(&config, &world, stop.clone());
+    let worker = run_worker(&config, &world, stop.clone());
+    let (scheduled, worked) = tokio::join!(scheduler, worker);
+    api.stop().await;
+    scheduled.and(worked)
+}

@@ -1,0 +1,96 @@
+//! The worker's settings.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stoker_domain::{FieldError, WorkerId};
+
+/// The worker's settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Its id, unique in the pool; made up when absent. A worker that keeps its id over a restart
+    /// gives up the leases of its earlier life at once, not after their time.
+    pub id: Option<WorkerId>,
+    /// Jobs it runs at a time.
+    pub slots: u32,
+    /// Threads of the engine, shared by all slots; 0 for one per core. Never changes a result.
+    pub threads: usize,
+    /// Time between heartbeats.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+    /// Time between renewals of a lease.
+    #[serde(with = "humantime_serde")]
+    pub renewal: Duration,
+    /// Time between sendings of metric points and log lines.
+    #[serde(with = "humantime_serde")]
+    pub report: Duration,
+    /// Points and lines kept while the store is away; beyond it they are dropped, with a marker in
+    /// the log. Training goes on.
+    pub spool_entries: usize,
+    /// Memory for data sets that were read.
+    pub dataset_cache_bytes: u64,
+    /// How long a draining worker waits for its jobs to save a checkpoint.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
+    /// Limits of plugins while they run.
+    pub plugins: stoker_plugins::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: None,
+            slots: 1,
+            threads: 0,
+            heartbeat: Duration::from_secs(2),
+            renewal: Duration::from_secs(2),
+            report: Duration::from_millis(300),
+            spool_entries: 200_000,
+            dataset_cache_bytes: 2 << 30,
+            drain: Duration::from_secs(30),
+            plugins: stoker_plugins::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks what the types can't say.
+    #[must_use]
+    pub fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut check = |ok: bool, field: &str, message: &str| {
+            if !ok {
+                errors.push(FieldError::new(field, message));
+            }
+        };
+        check(
+            (1..=1024).contains(&self.slots),
+            "slots",
+            "not in 1 to 1024",
+        );
+        check(self.threads <= 1024, "threads", "not in 0 to 1024");
+        let seconds = |least, most| Duration::from_millis(least)..=Duration::from_millis(most);
+        check(
+            seconds(10, 10_000).contains(&self.heartbeat),
+            "heartbeat",
+            "not in 10ms to 10s",
+        );
+        check(
+            seconds(10, 5_000).contains(&self.renewal),
+            "renewal",
+            "not in 10ms to 5s",
+        );
+        check(
+            seconds(10, 60_000).contains(&self.report),
+            "report",
+            "not in 10ms to 60s",
+        );
+        check(
+            self.spool_entries >= 1_000,
+            "spool_entries",
+            "at least 1000 needed",
+        );
+        errors
+    }
+}

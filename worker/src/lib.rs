@@ -1,0 +1,23 @@
+//! Leases a job, runs it and reports.
+//!
+//! A worker registers, listens to its own queue, and runs what it is given: `attempt` is one try
+//! from lease to commit, `lease` keeps it alive, `spool` carries points and lines out without ever
+//! holding training up, `commit` makes results durable and then true, `inputs` fetches and caches,
+//! and `train` hands it all to the engine.
+
+mod attempt;
+mod commit;
+mod config;
+mod control;
+mod inputs;
+mod lease;
+mod plugin_steps;
+mod ports;
+mod registration;
+mod spool;
+mod train;
+mod worker;
+
+pub use config::Config;
+pub use ports::Ports;
+pub use worker::{StartError, run};

@@ -1,0 +1,356 @@
+//! Hands an attempt to the engine, and what comes back to the spool and the committer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
+use stoker_domain::job::{Artifact, Failure, FailureKind, JobRecord, Outcome};
+use stoker_domain::spec::{MetricSpec, PreprocessSpec};
+use stoker_domain::worker::Progress;
+use stoker_domain::{Clock, Ref, Timestamp, object};
+use stoker_engine::{
+    Control as EngineControl, Device, EngineError, MetricSource, Observer, Preprocess, Run,
+    RunInput, StepReport,
+};
+use stoker_plugins::Plugin;
+use tokio::sync::watch;
+
+use crate::attempt::Shared;
+use crate::commit::Checkpoints;
+use crate::control::{Control, Request};
+use crate::inputs::Prepared;
+use crate::plugin_steps::{PluginMetric, PluginTransform};
+use crate::spool::{Spool, json_lines};
+
+/// Most points of one training metric: longer runs report every n-th step.
+const POINTS_MAX: u64 = 10_000;
+/// Milliseconds between two reports of progress.
+const PROGRESS_EVERY_MS: u64 = 50;
+
+/// An attempt, ready to train.
+pub(crate) struct Training {
+    pub(crate) record: JobRecord,
+    pub(crate) prepared: Prepared,
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// How training ended.
+pub(crate) enum Trained {
+    /// The lease is gone.
+    Stopped,
+    /// Somebody asked for a pause.
+    Paused {
+        /// Steps made.
+        step: u64,
+        /// The state after them.
+        checkpoint: Vec<u8>,
+    },
+    /// All steps were made.
+    Finished(Finished),
+}
+
+/// What a whole run made, and how fast.
+pub(crate) struct Finished {
+    pub(crate) weights: Vec<u8>,
+    pub(crate) metrics: BTreeMap<String, f64>,
+    pub(crate) steps: u64,
+    pub(crate) samples_per_s: f64,
+    pub(crate) first_step_at: Option<Timestamp>,
+}
+
+impl Finished {
+    pub(crate) fn outcome(
+        &self,
+        job: &JobRecord,
+        artifacts: Vec<Artifact>,
+        manifest: String,
+    ) -> Outcome {
+        // A later attempt's first step says nothing about the wait for the job's first.
+        let first_attempt = job
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.number == 1);
+        let waited = self.first_step_at.filter(|_| first_attempt);
+        Outcome {
+            token: job.token,
+            manifest_blake3: manifest,
+            artifacts,
+            metrics: self.metrics.clone(),
+            steps: self.steps,
+            samples_per_s: self.samples_per_s,
+            first_step_at: self.first_step_at,
+            submit_to_first_step_ms: waited.map(|at| at.millis_since(job.created_at) as f64),
+        }
+    }
+}
+
+/// Trains to the end, or to what `control` asks for. Blocks its thread.
+pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
+    let spec = &training.record.spec;
+    let plan = stoker_model::compile_job(spec, &training.prepared.schema).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::new(FailureKind::User, lines.join("; "))
+    })?;
+    let plugins = &training.prepared.plugins;
+    let preprocess = spec.preprocess.iter().map(|step| preprocess(step, plugins));
+    let input = RunInput {
+        plan: Arc::new(plan),
+        table: training.prepared.table.clone(),
+        split: &spec.data.split,
+        preprocess: preprocess.collect::<Result<_, _>>()?,
+        metrics: spec
+            .metrics
+            .iter()
+            .map(|metric| measure(metric, plugins))
+            .collect::<Result<_, _>>()?,
+        resume: training.prepared.checkpoint.as_deref(),
+    };
+    let mut run = Run::new(&*training.device, input)?;
+    let mut watching = Watching::new(&training);
+    match run.run(&mut watching)? {
+        stoker_engine::Outcome::Stopped { .. } => Ok(Trained::Stopped),
+        stoker_engine::Outcome::Paused { step } => {
+            let checkpoint = watching.paused_with.ok_or_else(|| {
+                Failure::new(
+                    FailureKind::Platform,
+                    "the engine paused without a checkpoint: our bug",
+                )
+            })?;
+            Ok(Trained::Paused { step, checkpoint })
+        }
+        stoker_engine::Outcome::Finished(finished) => Ok(Trained::Finished(Finished {
+            weights: finished.weights,
+            metrics: finished.metrics,
+            steps: finished.steps,
+            samples_per_s: watching.samples_per_s(),
+            first_step_at: watching.first_step_at,
+        })),
+    }
+}
+
+fn plugin<'a>(
+    plugins: &'a BTreeMap<Ref, Arc<Plugin>>,
+    name: &Ref,
+) -> Result<&'a Arc<Plugin>, EngineError> {
+    let missing = || {
+        EngineError::new(
+            FailureKind::Platform,
+            format!("plugin {name} wasn't fetched"),
+        )
+    };
+    plugins.get(name).ok_or_else(missing)
+}
+
+fn preprocess(
+    step: &PreprocessSpec,
+    plugins: &BTreeMap<Ref, Arc<Plugin>>,
+) -> Result<Preprocess, EngineError> {
+    if let Some(name) = &step.plugin {
+        let config = config(&step.config);
+        let transform = PluginTransform::new(name, plugin(plugins, name)?, &config)?;
+        return Ok(Preprocess::custom(step.apply, Box::new(transform)));
+    }
+    let unknown = || EngineError::new(FailureKind::User, "a step is neither plugin nor built in");
+    Preprocess::builtin(step)
+        .map_err(|error| EngineError::new(FailureKind::User, error.to_string()))?
+        .ok_or_else(unknown)
+}
+
+fn measure(
+    metric: &MetricSpec,
+    plugins: &BTreeMap<Ref, Arc<Plugin>>,
+) -> Result<MetricSource, EngineError> {
+    match (&metric.plugin, metric.builtin) {
+        (Some(name), _) => {
+            let (reference, plugin) = (name.clone(), plugin(plugins, name)?.clone());
+            let config = config(&metric.config);
+            let make = move || {
+                let metric = PluginMetric::new(&reference, &plugin, &config)?;
+                Ok(Box::new(metric) as Box<dyn stoker_engine::Metric>)
+            };
+            Ok(MetricSource::new(&name.name, Box::new(make)))
+        }
+        (None, Some(builtin)) => Ok(MetricSource::builtin(builtin)),
+        (None, None) => Err(EngineError::new(
+            FailureKind::User,
+            "a metric is neither plugin nor built in",
+        )),
+    }
+}
+
+fn config(fields: &serde_json::Map<String, serde_json::Value>) -> String {
+    serde_json::to_string(fields).unwrap_or_default()
+}
+
+/// Hears the engine, between two steps.
+struct Watching<'a> {
+    training: &'a Training,
+    every: u64,
+    began_ms: u64,
+    told_ms: u64,
+    rows: u64,
+    first_step: Option<u64>,
+    first_step_at: Option<Timestamp>,
+    paused_with: Option<Vec<u8>>,
+}
+
+impl<'a> Watching<'a> {
+    fn new(training: &'a Training) -> Self {
+        let began_ms = training.clock.monotonic_ms();
+        Self {
+            training,
+            every: 1,
+            began_ms,
+            told_ms: 0,
+            rows: 0,
+            first_step: None,
+            first_step_at: None,
+            paused_with: None,
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.training
+            .clock
+            .monotonic_ms()
+            .saturating_sub(self.began_ms)
+    }
+
+    fn samples_per_s(&self) -> f64 {
+        self.rows as f64 * 1e3 / self.elapsed_ms().max(1) as f64
+    }
+
+    fn tell(&mut self, report: &StepReport) {
+        let elapsed_ms = self.elapsed_ms();
+        let made = report
+            .step
+            .saturating_sub(self.first_step.unwrap_or(report.step))
+            + 1;
+        let left = report.steps.saturating_sub(report.step);
+        self.told_ms = elapsed_ms;
+        self.training.progress.send_replace(Progress {
+            step: report.step,
+            steps: report.steps,
+            epoch: report.epoch,
+            loss: Some(report.loss),
+            samples_per_s: self.samples_per_s(),
+            eta_ms: Some(elapsed_ms * left / made),
+        });
+    }
+}
+
+impl Observer for Watching<'_> {
+    fn step(&mut self, report: &StepReport) {
+        if self.first_step.is_none() {
+            self.first_step = Some(report.step);
+            self.first_step_at = Some(self.training.clock.now());
+            self.every = report.steps.div_ceil(POINTS_MAX).max(1);
+        }
+        self.rows += report.rows;
+        let last = report.step == report.steps;
+        if report.step.is_multiple_of(self.every) || last {
+            self.training
+                .spool
+                .point("train.loss", report.step, report.loss);
+            self.training
+                .spool
+                .point("train.learning_rate", report.step, report.learning_rate);
+        }
+        if last || self.elapsed_ms() >= self.told_ms + PROGRESS_EVERY_MS {
+            self.tell(report);
+        }
+    }
+
+    fn evaluated(&mut self, step: u64, epoch: u64, metrics: &[(String, f64)]) {
+        let mut line = format!("epoch {epoch}, step {step}");
+        for (name, value) in metrics {
+            self.training.spool.point(name, step, *value);
+            line.push_str(&format!(", {name} {value:.4}"));
+        }
+        self.training.spool.log("info", line);
+    }
+
+    fn checkpoint(&mut self, step: u64, bytes: Vec<u8>) -> Result<(), EngineError> {
+        match self.training.control.request() {
+            Request::Pause => self.paused_with = Some(bytes),
+            _ => self.training.checkpoints.offer(step, bytes),
+        }
+        Ok(())
+    }
+
+    fn control(&mut self) -> EngineControl {
+        match self.training.control.request() {
+            Request::Continue => EngineControl::Continue,
+            Request::Pause => EngineControl::Pause,
+            Request::Stop => EngineControl::Stop,
+        }
+    }
+}
+
+/// The files that a finished job leaves.
+pub(crate) async fn files(
+    shared: &Shared,
+    job: &JobRecord,
+    finished: &Finished,
+) -> Vec<(&'static str, Vec<u8>)> {
+    let points = shared
+        .ports
+        .telemetry
+        .points(job.id, None, 0, usize::MAX)
+        .await
+        .unwrap_or_default();
+    let environment = serde_json::json!({
+        "engine_build": stoker_engine::build(),
+        "device_class": stoker_engine::device_class(),
+        "threads": shared.threads,
+        "worker": shared.worker,
+        "attempt": job.attempt,
+        "inputs": job.inputs,
+        "spec_blake3": job.spec.blake3(),
+    });
+    vec![
+        ("weights.safetensors", finished.weights.clone()),
+        ("metrics.jsonl", json_lines(&points)),
+        ("log.jsonl", log(shared, job).await),
+        (
+            "spec.json",
+            serde_json::to_vec_pretty(&job.spec).unwrap_or_default(),
+        ),
+        (
+            "environment.json",
+            serde_json::to_vec_pretty(&environment).unwrap_or_default(),
+        ),
+    ]
+}
+
+/// The log of all attempts, in order. What can't be read is left out: it stays where it is.
+async fn log(shared: &Shared, job: &JobRecord) -> Vec<u8> {
+    let mut text = Vec::new();
+    for token in 1..=job.token {
+        let prefix = Path::from(format!("{}/logs", object::attempt(job.id, token)));
+        let listed = shared.ports.objects.list(Some(&prefix));
+        let mut chunks: Vec<_> = listed
+            .map_ok(|meta| meta.location)
+            .try_collect()
+            .await
+            .unwrap_or_default();
+        chunks.sort();
+        for chunk in chunks {
+            let read = async { shared.ports.objects.get(&chunk).await?.bytes().await };
+            match read.await {
+                Ok(bytes) => text.extend_from_slice(&bytes),
+                Err(error) => {
+                    tracing::warn!(job.id = %job.id, %error, "a part of the log can't be read")
+                }
+            }
+        }
+    }
+    text
+}
