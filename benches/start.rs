@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
     let mut embedded = measure(platform.client()?, jobs, "embedded").await?;
     platform.stop().await?;
 
-    let services = Services::start().await?;
+    let services = tokio::task::spawn_blocking(Services::start).await??;
     let platform = Platform::apart(&program, &scratch.path().join("apart"), &services, &[]).await?;
     let mut apart = measure(platform.client()?, jobs, "services").await?;
     platform.stop().await?;

@@ -1,5 +1,6 @@
 //! The command line: server verbs here, client verbs in [`crate::cli`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -60,7 +61,7 @@ struct Server {
     pool: Option<PoolName>,
     /// Where the API listens, as in 127.0.0.1:8080; port 0 for any.
     #[arg(long)]
-    bind: Option<String>,
+    bind: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,7 +103,10 @@ async fn run(cli: Cli, environment: &Environment) -> ExitCode {
     let Cli { globals, command } = cli;
     let ended = match command {
         Command::Client(command) => return cli::run(command, &globals, environment).await,
-        Command::Demo(arguments) => demo::run(arguments, &Output::new(environment)).await,
+        Command::Demo(arguments) => {
+            let output = Output::new(environment).with_json(globals.json);
+            demo::run(arguments, &output).await
+        },
         command => serve(command, &globals, environment).await,
     };
     match ended {
@@ -120,13 +124,15 @@ async fn serve(command: Command, globals: &Globals, environment: &Environment) -
     let settings = |server: &Server| -> anyhow::Result<(Config, PathBuf)> {
         let mut config = Config::load(server.config.as_deref())?;
         config.pool = server.pool.clone().or(config.pool);
-        if let Some(bind) = &server.bind {
-            config.api.bind.clone_from(bind);
+        if let Some(bind) = server.bind {
+            config.api.bind = bind;
         }
-        config.validate()?;
-        logging::start(&config.log)?;
         let configured = globals.data_dir.clone().or(config.data_dir.clone());
         let data_dir = configured.map_or_else(|| environment.data_dir(), Ok)?;
+        let signing_key = || Keys::under(&data_dir).signing_path();
+        config.api.auth.signing_key.get_or_insert_with(signing_key);
+        config.validate()?;
+        logging::start(&config.log)?;
         Ok((config, data_dir))
     };
     match command {
@@ -139,20 +145,25 @@ async fn serve(command: Command, globals: &Globals, environment: &Environment) -
             let world = World::services(&config, &data_dir).await?;
             let mut stop = roles::until_asked()?;
             let api = roles::start_api(&config, &world).await?;
-            tracing::info!("the API listens at {}", api.url());
+            tracing::info!("the API listens at {}", roles::url_of(&config, &api));
             stop.changed().await?;
-            api.stop().await;
+            api.stop().await?;
+            world.close().await;
             Ok(())
         }
         Command::Scheduler(server) => {
             let (config, data_dir) = settings(&server)?;
             let world = World::services(&config, &data_dir).await?;
-            roles::run_scheduler(&config, &world, roles::until_asked()?).await
+            let ended = roles::run_scheduler(&config, &world, roles::until_asked()?).await;
+            world.close().await;
+            ended
         }
         Command::Worker(server) => {
             let (config, data_dir) = settings(&server)?;
             let world = World::services(&config, &data_dir).await?;
-            roles::run_worker(&config, &world, roles::until_asked()?).await
+            let ended = roles::run_worker(&config, &world, roles::until_asked()?).await;
+            world.close().await;
+            ended
         }
         Command::Admin(Admin::Init(server)) => {
             let (_, data_dir) = settings(&server)?;

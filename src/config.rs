@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use stoker_domain::{FieldError, PoolName};
+use stoker_infra::{ObjectConfig, RabbitConfig, RedisConfig, RelayConfig};
 
 /// The settings of every role.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,12 +16,14 @@ pub(crate) struct Config {
     pub(crate) data_dir: Option<PathBuf>,
     /// The pool that `up`, `scheduler` and `worker` serve.
     pub(crate) pool: Option<PoolName>,
-    /// The store.
-    pub(crate) store: StoreConfig,
-    /// The queue.
-    pub(crate) queue: QueueConfig,
+    /// Redis, the store of roles that run apart.
+    pub(crate) store: Option<RedisConfig>,
+    /// RabbitMQ, the queue of roles that run apart.
+    pub(crate) queue: Option<RabbitConfig>,
+    /// The outbox relay.
+    pub(crate) relay: RelayConfig,
     /// Object storage; a directory under `data_dir` when no URL is given.
-    pub(crate) objects: stoker_infra::objects::ObjectConfig,
+    pub(crate) objects: ObjectConfig,
     /// The HTTP API.
     pub(crate) api: stoker_api::Config,
     /// The scheduler.
@@ -30,24 +32,6 @@ pub(crate) struct Config {
     pub(crate) worker: stoker_worker::Config,
     /// The log.
     pub(crate) log: LogConfig,
-}
-
-/// The store of roles that run apart.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct StoreConfig {
-    /// `redis://[user:password@]host:port`.
-    pub(crate) url: Option<SecretString>,
-    /// Go on though Redis doesn't keep its promises of durability, or hides its settings.
-    pub(crate) allow_weak_durability: bool,
-}
-
-/// The queue of roles that run apart.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct QueueConfig {
-    /// `amqp://[user:password@]host:port/vhost`.
-    pub(crate) url: Option<SecretString>,
 }
 
 /// The log, on standard error.
@@ -98,7 +82,7 @@ impl Config {
         };
         let errors: Vec<FieldError> = under(self.scheduler.validate(), "scheduler")
             .chain(under(self.worker.validate(), "worker"))
-            .chain(under(self.api.validate(), "api"))
+            .chain(under(self.api.validate().err().unwrap_or_default(), "api"))
             .collect();
         if errors.is_empty() {
             return Ok(());

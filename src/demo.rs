@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use stoker_domain::JobState;
@@ -19,9 +19,6 @@ use crate::launch::{Platform, Role};
 /// Runs the main job on a platform of its own, and leaves nothing behind.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Print one JSON object as the last line, and nothing else.
-    #[arg(long)]
-    json: bool,
     /// Over own RabbitMQ, Redis and S3 servers, with the roles apart, rather than in one process.
     #[arg(long)]
     services: bool,
@@ -64,10 +61,10 @@ impl Report {
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let program = std::env::current_exe()?;
-    let bar = bar(arguments.json);
+    let bar = bar(output.json());
     bar.set_message("starting the platform");
     let services = match arguments.services {
-        true => Some(Services::start().await.context("can't start RabbitMQ, Redis and S3")?),
+        true => Some(tokio::task::spawn_blocking(Services::start).await??),
         false => None,
     };
     let data_dir = scratch.path().join("stoker");
@@ -86,8 +83,8 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     bar.finish_and_clear();
     let report = Report::new(&job);
     platform.stop().await?;
-    drop(services);
-    if !arguments.json {
+    tokio::task::spawn_blocking(move || drop(services)).await?;
+    if !output.json() {
         output.line(&table(&job, &report));
     }
     output.line(&serde_json::to_string(&report)?);

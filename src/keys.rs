@@ -58,7 +58,8 @@ impl Keys {
         Ok(ArtifactKey::new(key))
     }
 
-    fn signing_path(&self) -> PathBuf {
+    /// Where the key that signs tokens lies.
+    pub(crate) fn signing_path(&self) -> PathBuf {
         self.dir.join("signing.pem")
     }
 

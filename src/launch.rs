@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use secrecy::{ExposeSecret as _, SecretString};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use stoker_infra::testing::Services;
@@ -94,8 +95,8 @@ impl Platform {
         let bind = format!("127.0.0.1:{}", free_port()?);
         platform.set("STOKER__API__BIND", &bind);
         platform.set("STOKER__WORKER__ID", "worker-1");
-        for (name, value) in services.settings() {
-            platform.set(&name, &value);
+        for (name, value) in settings_of(services) {
+            platform.set(name, &value);
         }
         platform.run_to_end(&["admin", "init"]).await?;
         let token = platform.run_to_end(&["tenant", "create", "acme"]).await?;
@@ -254,6 +255,21 @@ impl Platform {
         ensure!(status.success(), "{role:?} ended with {status}; see {}", self.log(role).display());
         Ok(())
     }
+}
+
+/// What tells the roles where these servers are.
+fn settings_of(services: &Services) -> Vec<(&'static str, String)> {
+    let objects = services.s3.config();
+    let secret = |value: Option<SecretString>| value.map_or_else(String::new, |value| value.expose_secret().to_owned());
+    vec![
+        ("STOKER__STORE__URL", services.redis.url()),
+        ("STOKER__QUEUE__URL", services.rabbit.url()),
+        ("STOKER__OBJECTS__URL", objects.url),
+        ("STOKER__OBJECTS__ENDPOINT", services.s3.endpoint()),
+        ("STOKER__OBJECTS__ALLOW_HTTP", "true".to_owned()),
+        ("STOKER__OBJECTS__ACCESS_KEY_ID", secret(objects.access_key_id)),
+        ("STOKER__OBJECTS__SECRET_ACCESS_KEY", secret(objects.secret_access_key)),
+    ]
 }
 
 /// A port that was free a moment ago.

@@ -2,13 +2,16 @@
 
 use anyhow::{Context as _, bail};
 use secrecy::SecretString;
+use stoker_api::Grant;
 use stoker_domain::TenantId;
 use stoker_domain::port::{CatalogKind, Expect, PLATFORM, Put};
-use stoker_domain::tenant::{Role, TenantRecord};
+use stoker_domain::tenant::{Role, TenantRecord, TokenRecord};
 
 use crate::config::Config;
 use crate::wiring::World;
 
+/// How long a first token lives: a year.
+const TOKEN_LIFE_MS: u64 = 365 * 24 * 3_600_000;
 /// The tenant that `stoker up` makes.
 const FIRST: &str = "local";
 
@@ -17,7 +20,7 @@ pub(crate) async fn create(world: &World, config: &Config, id: &TenantId) -> any
     if record(world, id).await? == Put::Conflict {
         bail!("tenant {id} is there already");
     }
-    mint(world, config, id, Role::Admin, 365).await
+    mint(world, config, id, Role::Admin).await
 }
 
 /// The first tenant's token, made anew at each start; the tenant is made if it isn't there.
@@ -25,11 +28,10 @@ pub(crate) async fn ensure_first(
     world: &World,
     config: &Config,
     role: Role,
-    days: u64,
 ) -> anyhow::Result<SecretString> {
     let id = FIRST.parse()?;
     record(world, &id).await?;
-    mint(world, config, &id, role, days).await
+    mint(world, config, &id, role).await
 }
 
 async fn record(world: &World, id: &TenantId) -> anyhow::Result<Put> {
@@ -45,21 +47,29 @@ async fn mint(
     config: &Config,
     tenant: &TenantId,
     role: Role,
-    days: u64,
 ) -> anyhow::Result<SecretString> {
     let key = world.keys().signing()?;
-    let life_s = days * 24 * 3600;
-    let (token, record) = stoker_api::mint(
-        &key,
-        &config.api.auth,
-        tenant,
-        "first-token",
+    let created_at = world.clock.now();
+    let record = TokenRecord {
+        record_version: 1,
+        id: uuid::Uuid::now_v7().simple().to_string(),
+        subject: "first-token".to_owned(),
         role,
-        life_s,
-        world.clock.now(),
-    )?;
+        created_at,
+        expires_at: created_at.plus_millis(TOKEN_LIFE_MS),
+        revoked: false,
+    };
+    let grant = Grant {
+        id: Some(&record.id),
+        subject: &record.subject,
+        tenant,
+        role,
+        issued_at: created_at,
+        expires_at: record.expires_at,
+    };
+    let token = key.sign(&grant, &config.api.auth)?;
     let value = serde_json::to_value(&record)?;
     let put = world.catalog.put(CatalogKind::Token, tenant, &record.id, &value, Expect::Absent);
     put.await.context("can't record the token")?;
-    Ok(token)
+    Ok(token.into())
 }

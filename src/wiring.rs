@@ -8,16 +8,14 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use object_store::ObjectStore;
 use object_store::signer::Signer;
-use secrecy::ExposeSecret as _;
 use stoker_domain::Clock;
 use stoker_domain::plugin::PluginRole;
 use stoker_domain::port::{
-    Catalog, CompileError, CompiledPlugin, JobStore, PluginCompiler, Relay, Telemetry, WorkQueue,
+    Catalog, CompileError, CompiledPlugin, JobStore, PluginCompiler, Telemetry, WorkQueue,
 };
-use stoker_infra::objects::ObjectConfig;
 use stoker_infra::{
-    DataDir, EmbeddedQueue, EmbeddedStore, OutboxRelay, RabbitConfig, RabbitQueue, RedisConfig,
-    RedisStore, SystemClock,
+    DataDir, EmbeddedQueue, EmbeddedStore, ObjectConfig, OutboxRelay, RabbitQueue, RedisStore,
+    SystemClock,
 };
 
 use crate::config::Config;
@@ -31,7 +29,7 @@ pub(crate) struct World {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) telemetry: Arc<dyn Telemetry>,
     pub(crate) queue: Arc<dyn WorkQueue>,
-    pub(crate) relay: Arc<dyn Relay>,
+    pub(crate) relay: Arc<OutboxRelay>,
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) signer: Option<Arc<dyn Signer>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -42,32 +40,26 @@ pub(crate) struct World {
 impl World {
     /// The embedded adapters: one process, one directory.
     pub(crate) async fn embedded(config: &Config, data_dir: &Path) -> anyhow::Result<Self> {
-        if config.store.url.is_some() || config.queue.url.is_some() {
+        if config.store.is_some() || config.queue.is_some() {
             bail!("store.url and queue.url are for roles that run apart; `stoker up` has its own");
         }
         let lock = DataDir::lock(data_dir)?;
-        let store = Arc::new(EmbeddedStore::open(&data_dir.join("stoker.db"))?);
-        let queue = Arc::new(EmbeddedQueue::open(&data_dir.join("queue.db"))?);
+        let store = Arc::new(EmbeddedStore::open(lock.join("stoker.db"))?);
+        let queue = Arc::new(EmbeddedQueue::open(lock.join("queue.db"))?);
         let world = Self::assemble(config, data_dir, store, queue).await?;
         Ok(Self { _lock: Some(Arc::new(lock)), ..world })
     }
 
     /// The servers that the settings name.
     pub(crate) async fn services(config: &Config, data_dir: &Path) -> anyhow::Result<Self> {
-        let store = config.store.url.as_ref().context(
+        let store = config.store.as_ref().context(
             "store.url is needed (redis://…): a role that runs apart can't use the embedded store",
         )?;
-        let queue = config.queue.url.as_ref().context(
+        let queue = config.queue.as_ref().context(
             "queue.url is needed (amqp://…): a role that runs apart can't use the embedded queue",
         )?;
-        let store = RedisStore::connect(&RedisConfig {
-            url: store.clone(),
-            allow_weak_durability: config.store.allow_weak_durability,
-            ..RedisConfig::default()
-        });
-        let queue = RabbitConfig { url: queue.clone(), ..RabbitConfig::default() };
-        let queue = Arc::new(RabbitQueue::new(queue));
-        Self::assemble(config, data_dir, Arc::new(store.await?), queue).await
+        let store = Arc::new(RedisStore::connect(store).await?);
+        Self::assemble(config, data_dir, store, Arc::new(RabbitQueue::new(queue)?)).await
     }
 
     async fn assemble<S>(
@@ -79,24 +71,33 @@ impl World {
     where
         S: JobStore + Catalog + Telemetry + 'static,
     {
-        let objects = match config.objects.url.expose_secret() {
-            "" => ObjectConfig::directory(&data_dir.join("objects")),
+        let objects = match config.objects.url.as_str() {
+            "" => {
+                let directory = std::path::absolute(data_dir.join("objects"))?;
+                ObjectConfig { url: format!("file://{}", directory.display()), ..config.objects.clone() }
+            }
             _ => config.objects.clone(),
         };
-        let objects = stoker_infra::objects::open(&objects).await?;
-        let relay = OutboxRelay::start(store.clone(), queue.clone());
+        let objects = stoker_infra::objects::open(&objects)?;
+        objects.probe().await?;
+        let relay = OutboxRelay::start(store.clone(), queue.clone(), &config.relay);
         Ok(Self {
             data_dir: data_dir.to_owned(),
             jobs: store.clone(),
             catalog: store.clone(),
             telemetry: store,
             queue,
-            relay: Arc::new(relay),
+            relay,
             objects: objects.store,
             signer: objects.signer,
-            clock: Arc::new(SystemClock::default()),
+            clock: Arc::new(SystemClock::new()),
             _lock: None,
         })
+    }
+
+    /// Lets the relay finish what it began.
+    pub(crate) async fn close(&self) {
+        self.relay.stop().await;
     }
 
     pub(crate) fn keys(&self) -> Keys {

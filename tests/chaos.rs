@@ -48,17 +48,17 @@ async fn killing_each_role_and_each_server_changes_no_bit() {
     }
 
     let job = bench.in_the_middle().await;
-    bench.services.as_mut().unwrap().redis.kill().await.unwrap();
-    bench.services.as_mut().unwrap().redis.restart().await.unwrap();
+    bench.services.as_mut().unwrap().redis.kill();
+    bench.services.as_mut().unwrap().redis.restart().unwrap();
     assert_eq!(bench.weights(job).await, reference, "after the death of Redis");
     assert_told_truthfully(&bench, job).await;
 
     let job = bench.in_the_middle().await;
-    bench.services.as_mut().unwrap().rabbit.kill().await.unwrap();
+    bench.services.as_mut().unwrap().rabbit.kill();
     // Submitted while the broker is away: accepted, and done once it is back.
     let blind = bench.client().create_job_toml(&harness::long_job()).await.unwrap();
     assert_eq!(blind.state, JobState::Queued);
-    bench.services.as_mut().unwrap().rabbit.restart().await.unwrap();
+    bench.services.as_mut().unwrap().rabbit.restart().unwrap();
     assert_eq!(bench.weights(job).await, reference, "after the death of RabbitMQ");
     assert_eq!(bench.weights(blind.id).await, reference, "submitted while RabbitMQ was away");
     assert_told_truthfully(&bench, job).await;

@@ -27,7 +27,17 @@ pub(crate) async fn start_api(config: &Config, world: &World) -> anyhow::Result<
         relay: world.relay.clone(),
         clock: world.clock.clone(),
     };
-    stoker_api::serve(config.api.clone(), ports, keys.signing()?).await.context("can't serve the API")
+    stoker_api::serve(config.api.clone(), ports).await.context("can't serve the API")
+}
+
+/// Where clients on this machine reach it.
+pub(crate) fn url_of(config: &Config, api: &stoker_api::Server) -> String {
+    let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+    let mut addr = api.addr();
+    if addr.ip().is_unspecified() {
+        addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("{scheme}://{addr}")
 }
 
 /// Schedules the pool until asked to stop.

@@ -4,15 +4,12 @@ use std::path::Path;
 
 use stoker_domain::tenant::Role;
 
-use super::{run_scheduler, run_worker, start_api, until_asked};
+use super::{run_scheduler, run_worker, start_api, until_asked, url_of};
 use crate::cli::context;
 use crate::config::Config;
 use crate::keys::Keys;
 use crate::tenants;
 use crate::wiring::World;
-
-/// How long the first token lives.
-const TOKEN_DAYS: u64 = 365;
 
 /// Runs until asked to stop.
 pub(crate) async fn run(mut config: Config, data_dir: &Path) -> anyhow::Result<()> {
@@ -22,18 +19,19 @@ pub(crate) async fn run(mut config: Config, data_dir: &Path) -> anyhow::Result<(
     config.worker.id.get_or_insert(id);
     let world = World::embedded(&config, data_dir).await?;
     Keys::under(data_dir).ensure()?;
-    let token = tenants::ensure_first(&world, &config, Role::Operator, TOKEN_DAYS).await?;
+    let token = tenants::ensure_first(&world, &config, Role::Operator).await?;
     let stop = until_asked()?;
     let api = start_api(&config, &world).await?;
-    context::write_local(data_dir, &api.url(), &token)?;
+    let url = url_of(&config, &api);
+    context::write_local(data_dir, &url, &token)?;
     tracing::info!(
-        "Stoker is up at {}; clients on this machine find it by {}",
-        api.url(),
+        "Stoker is up at {url}; clients on this machine find it by {}",
         data_dir.join("client.toml").display()
     );
     let scheduler = run_scheduler(&config, &world, stop.clone());
     let worker = run_worker(&config, &world, stop.clone());
     let (scheduled, worked) = tokio::join!(scheduler, worker);
-    api.stop().await;
+    api.stop().await?;
+    world.close().await;
     scheduled.and(worked)
 }

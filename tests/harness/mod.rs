@@ -53,7 +53,7 @@ impl Bench {
     pub async fn apart() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let data_dir = scratch.path().join("data");
-        let services = Services::start().await.unwrap();
+        let services = tokio::task::spawn_blocking(Services::start).await.unwrap().unwrap();
         let platform = Platform::apart(program(), &data_dir, &services, HASTY).await.unwrap();
         Self::ready(platform, Some(services), scratch).await
     }

@@ -1,6 +1,7 @@
 //! The worker itself: registers, listens, runs, drains.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stoker_domain::job::{EngineIdentity, JobRecord, Transition};
@@ -48,17 +49,16 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let incarnation = uuid::Uuid::now_v7().simple().to_string();
     let record = describe(&config, &ports, pool, incarnation);
-    let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
+    let threads = NonZeroUsize::new(config.threads)
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN);
     let device = stoker_engine::Cpu::new(threads)?;
     let inputs = Inputs::new(&config, ports.clone(), key)?;
     let shared = Arc::new(Shared {
         ports: ports.clone(),
         inputs,
         device: Arc::new(device),
-        threads,
+        threads: threads.get(),
         worker: record.id.to_string(),
         config,
     });

@@ -172,13 +172,25 @@ impl JobRecord {
                 next.lose_lease(reason, now, &mut bodies);
             }
         }
-        let to_worker = next.attempt.as_ref().filter(|_| tell_worker).map(|attempt| {
-            (QueueName::Worker(attempt.worker.clone()), Message::new(next.id, next.token))
-        });
+        let to_worker = next
+            .attempt
+            .as_ref()
+            .filter(|_| tell_worker)
+            .map(|attempt| {
+                (
+                    QueueName::Worker(attempt.worker.clone()),
+                    Message::new(next.id, next.token),
+                )
+            });
         let events = bodies.into_iter().map(|body| {
             let position = next.next_event;
             next.next_event += 1;
-            Event { position, at: now, token: next.token, body }
+            Event {
+                position,
+                at: now,
+                token: next.token,
+                body,
+            }
         });
         let events = events.collect();
         Ok(Change::new(next, events, to_worker))
@@ -230,7 +242,9 @@ impl JobRecord {
     }
 
     fn succeed(&mut self, outcome: Outcome, now: Timestamp, bodies: &mut Vec<EventBody>) {
-        bodies.push(EventBody::Succeeded { manifest_blake3: outcome.manifest_blake3.clone() });
+        bodies.push(EventBody::Succeeded {
+            manifest_blake3: outcome.manifest_blake3.clone(),
+        });
         self.result = Some(outcome);
         self.failure = None;
         self.end(JobState::Succeeded, now);

@@ -267,10 +267,16 @@ impl JobSpec {
         let attempts = self.retry.attempts;
         let message = format!("{attempts} is not in 1 to 100");
         check((1..=100).contains(&attempts), "retry.attempts", message);
-        let steps: Vec<bool> =
-            self.preprocess.iter().map(|step| step.plugin.is_some() != step.builtin.is_some()).collect();
-        let metrics: Vec<bool> =
-            self.metrics.iter().map(|m| m.plugin.is_some() != m.builtin.is_some()).collect();
+        let steps: Vec<bool> = self
+            .preprocess
+            .iter()
+            .map(|step| step.plugin.is_some() != step.builtin.is_some())
+            .collect();
+        let metrics: Vec<bool> = self
+            .metrics
+            .iter()
+            .map(|m| m.plugin.is_some() != m.builtin.is_some())
+            .collect();
         for (field, one_of_two) in [("preprocess", steps), ("metrics", metrics)] {
             let count = one_of_two.len();
             let message = format!("{count} given, at most {STEPS_MAX} allowed");
@@ -280,9 +286,23 @@ impl JobSpec {
                 check(right, &format!("{field}[{index}]"), message);
             }
         }
-        errors.extend(self.train.validate().into_iter().map(|error| error.under("train")));
-        errors.extend(self.model.validate().into_iter().map(|error| error.under("model")));
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        errors.extend(
+            self.train
+                .validate()
+                .into_iter()
+                .map(|error| error.under("train")),
+        );
+        errors.extend(
+            self.model
+                .validate()
+                .into_iter()
+                .map(|error| error.under("model")),
+        );
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 
     fn validate_names(&self) -> Vec<FieldError> {
@@ -290,10 +310,13 @@ impl JobSpec {
         let mut errors: Vec<FieldError> = names
             .into_iter()
             .filter_map(|(field, name)| {
-                check_name(name).err().map(|error| FieldError::new(field, error.to_string()))
+                check_name(name)
+                    .err()
+                    .map(|error| FieldError::new(field, error.to_string()))
             })
             .collect();
-        let well_formed = |(key, value): (&String, &String)| check_name(key).is_ok() && value.len() <= 256;
+        let well_formed =
+            |(key, value): (&String, &String)| check_name(key).is_ok() && value.len() <= 256;
         if self.tags.len() > TAGS_MAX || !self.tags.iter().all(well_formed) {
             let message =
                 format!("at most {TAGS_MAX} tags, each a name with a value of at most 256 bytes");

@@ -195,7 +195,9 @@ impl ModelSpec {
             Self::Layers { layers, .. } => {
                 checks.count("layers", layers.len());
                 for (index, layer) in layers.iter().enumerate() {
-                    layer.block.validate(&format!("layers[{index}]"), &mut checks);
+                    layer
+                        .block
+                        .validate(&format!("layers[{index}]"), &mut checks);
                 }
             }
         }
@@ -217,7 +219,10 @@ impl Checks {
 
     fn width(&mut self, field: String, value: u32) {
         if !(1..=WIDTH_MAX).contains(&value) {
-            self.0.push(FieldError::new(field, format!("{value} is not in 1 to {WIDTH_MAX}")));
+            self.0.push(FieldError::new(
+                field,
+                format!("{value} is not in 1 to {WIDTH_MAX}"),
+            ));
         }
     }
 
@@ -239,11 +244,20 @@ impl Checks {
 impl Family {
     fn validate(&self, checks: &mut Checks) {
         match self {
-            Self::Mlp { hidden, dropout, .. } => {
+            Self::Mlp {
+                hidden, dropout, ..
+            } => {
                 checks.widths("hidden", hidden);
                 checks.share("dropout".to_owned(), *dropout);
             }
-            Self::Cnn { channels, kernel, pool, dense, dropout, .. } => {
+            Self::Cnn {
+                channels,
+                kernel,
+                pool,
+                dense,
+                dropout,
+                ..
+            } => {
                 checks.widths("channels", channels);
                 checks.widths("dense", dense);
                 checks.share("dropout".to_owned(), *dropout);
@@ -262,7 +276,12 @@ impl Block {
     fn validate(&self, at: &str, checks: &mut Checks) {
         match self {
             Self::Linear { units, .. } => checks.width(format!("{at}.units"), *units),
-            Self::Conv2d { channels, kernel, stride, .. } => {
+            Self::Conv2d {
+                channels,
+                kernel,
+                stride,
+                ..
+            } => {
                 checks.width(format!("{at}.channels"), *channels);
                 checks.width(format!("{at}.kernel"), *kernel);
                 checks.width(format!("{at}.stride"), *stride);
@@ -283,7 +302,16 @@ impl utoipa::PartialSchema for ModelSpec {
         Family::schema()
     }
 }
-impl ToSchema for ModelSpec {}
+impl ToSchema for ModelSpec {
+    fn schemas(
+        schemas: &mut Vec<(
+            String,
+            utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>,
+        )>,
+    ) {
+        Family::schemas(schemas);
+    }
+}
 
 impl Serialize for ModelSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,5 +1,8 @@
 //! The contract of [`Catalog`].
-#![expect(clippy::unwrap_used, reason = "this is test code: a panic is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is test code: a panic is a failed test"
+)]
 
 use futures::future::join_all;
 use serde_json::json;
@@ -30,12 +33,21 @@ macro_rules! catalog_suite {
 const KIND: CatalogKind = CatalogKind::Dataset;
 
 async fn add(catalog: &dyn Catalog, key: &str) {
-    let put = catalog.put(KIND, &tenant("acme"), key, &json!(key), Expect::Absent).await;
+    let put = catalog
+        .put(KIND, &tenant("acme"), key, &json!(key), Expect::Absent)
+        .await;
     assert_eq!(put.unwrap(), Put::Written, "{key}");
 }
 
-async fn keys(catalog: &dyn Catalog, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-    let list = catalog.list(KIND, &tenant("acme"), prefix, after, limit).await;
+async fn keys(
+    catalog: &dyn Catalog,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Vec<String> {
+    let list = catalog
+        .list(KIND, &tenant("acme"), prefix, after, limit)
+        .await;
     list.unwrap().into_iter().map(|entry| entry.key).collect()
 }
 
@@ -44,25 +56,46 @@ pub async fn a_document_is_written_once(catalog: &dyn Catalog) {
     let acme = tenant("acme");
     assert_eq!(catalog.get(KIND, &acme, "digits@1").await.unwrap(), None);
     let value = json!({ "rows": 1797, "name": "dígits: \"1\"" });
-    let put = catalog.put(KIND, &acme, "digits@1", &value, Expect::Absent).await.unwrap();
+    let put = catalog
+        .put(KIND, &acme, "digits@1", &value, Expect::Absent)
+        .await
+        .unwrap();
     assert_eq!(put, Put::Written);
-    let again = catalog.put(KIND, &acme, "digits@1", &json!(0), Expect::Absent).await.unwrap();
+    let again = catalog
+        .put(KIND, &acme, "digits@1", &json!(0), Expect::Absent)
+        .await
+        .unwrap();
     assert_eq!(again, Put::Conflict);
     let entry = catalog.get(KIND, &acme, "digits@1").await.unwrap().unwrap();
-    assert_eq!((entry.key.as_str(), entry.revision, entry.value), ("digits@1", 1, value));
+    assert_eq!(
+        (entry.key.as_str(), entry.revision, entry.value),
+        ("digits@1", 1, value)
+    );
 }
 
 /// `Revision` writes over what was seen, and nothing else.
 pub async fn a_write_names_the_revision_it_saw(catalog: &dyn Catalog) {
     let acme = tenant("acme");
     for revision in [0, 1] {
-        let early = catalog.put(KIND, &acme, "a", &json!(0), Expect::Revision(revision)).await;
-        assert_eq!(early.unwrap(), Put::Conflict, "nothing has revision {revision} yet");
+        let early = catalog
+            .put(KIND, &acme, "a", &json!(0), Expect::Revision(revision))
+            .await;
+        assert_eq!(
+            early.unwrap(),
+            Put::Conflict,
+            "nothing has revision {revision} yet"
+        );
     }
     add(catalog, "a").await;
-    let second = catalog.put(KIND, &acme, "a", &json!(2), Expect::Revision(1)).await.unwrap();
+    let second = catalog
+        .put(KIND, &acme, "a", &json!(2), Expect::Revision(1))
+        .await
+        .unwrap();
     assert_eq!(second, Put::Written);
-    let repeated = catalog.put(KIND, &acme, "a", &json!(3), Expect::Revision(1)).await.unwrap();
+    let repeated = catalog
+        .put(KIND, &acme, "a", &json!(3), Expect::Revision(1))
+        .await
+        .unwrap();
     assert_eq!(repeated, Put::Conflict);
     let entry = catalog.get(KIND, &acme, "a").await.unwrap().unwrap();
     assert_eq!((entry.revision, entry.value), (2, json!(2)));
@@ -76,9 +109,20 @@ pub async fn of_many_writers_one_wins(catalog: &dyn Catalog) {
     let puts = values
         .iter()
         .map(|value| catalog.put(KIND, &acme, "a", value, Expect::Revision(1)));
-    let written = join_all(puts).await.into_iter().filter(|put| *put == Ok(Put::Written));
+    let written = join_all(puts)
+        .await
+        .into_iter()
+        .filter(|put| *put == Ok(Put::Written));
     assert_eq!(written.count(), 1);
-    assert_eq!(catalog.get(KIND, &acme, "a").await.unwrap().unwrap().revision, 2);
+    assert_eq!(
+        catalog
+            .get(KIND, &acme, "a")
+            .await
+            .unwrap()
+            .unwrap()
+            .revision,
+        2
+    );
 }
 
 /// Keys come in byte order; only those with the prefix.
@@ -99,8 +143,15 @@ pub async fn lists_are_paged(catalog: &dyn Catalog) {
     }
     assert_eq!(keys(catalog, "a@", None, 2).await, ["a@1", "a@2"]);
     assert_eq!(keys(catalog, "a@", Some("a@2"), 2).await, ["a@3"]);
-    assert_eq!(keys(catalog, "a@", Some("0"), 1).await, ["a@1"], "a cursor before the prefix");
-    assert!(keys(catalog, "a@", Some("b"), 2).await.is_empty(), "a cursor after the prefix");
+    assert_eq!(
+        keys(catalog, "a@", Some("0"), 1).await,
+        ["a@1"],
+        "a cursor before the prefix"
+    );
+    assert!(
+        keys(catalog, "a@", Some("b"), 2).await.is_empty(),
+        "a cursor after the prefix"
+    );
 }
 
 /// A key of another tenant or kind is another key.
@@ -108,10 +159,22 @@ pub async fn tenants_and_kinds_are_apart(catalog: &dyn Catalog) {
     let (acme, other) = (tenant("acme"), tenant("other"));
     add(catalog, "a").await;
     assert_eq!(catalog.get(KIND, &other, "a").await.unwrap(), None);
-    assert_eq!(catalog.get(CatalogKind::Plugin, &acme, "a").await.unwrap(), None);
-    assert!(catalog.list(KIND, &other, "", None, 10).await.unwrap().is_empty());
+    assert_eq!(
+        catalog.get(CatalogKind::Plugin, &acme, "a").await.unwrap(),
+        None
+    );
+    assert!(
+        catalog
+            .list(KIND, &other, "", None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(!catalog.delete(KIND, &other, "a").await.unwrap());
-    let put = catalog.put(KIND, &other, "a", &json!(0), Expect::Absent).await.unwrap();
+    let put = catalog
+        .put(KIND, &other, "a", &json!(0), Expect::Absent)
+        .await
+        .unwrap();
     assert_eq!(put, Put::Written);
 }
 

@@ -1,5 +1,8 @@
 //! What the suites put into the adapters.
-#![expect(clippy::unwrap_used, reason = "this is test code: a panic is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is test code: a panic is a failed test"
+)]
 
 use crate::job::{
     Change, EngineIdentity, Failure, FailureKind, Holder, Inputs, JobRecord, NewJob, Outcome,
@@ -69,7 +72,9 @@ pub fn request(key: &str, body: &str) -> Idempotency {
 /// Writes a new job under a key of its own.
 pub async fn submit(store: &dyn JobStore, change: &Change) -> JobId {
     let id = change.record.id;
-    let created = store.create_job(change, &request(&id.to_string(), "body")).await;
+    let created = store
+        .create_job(change, &request(&id.to_string(), "body"))
+        .await;
     assert_eq!(created.unwrap(), Creation::Created);
     id
 }
@@ -81,7 +86,10 @@ pub async fn submitted(store: &dyn JobStore, name: &str) -> JobId {
 
 /// Does `what` to a job.
 pub async fn step(store: &dyn JobStore, id: JobId, what: Transition) -> JobRecord {
-    transition(store, id, &what, None, at(1)).await.unwrap().record
+    transition(store, id, &what, None, at(1))
+        .await
+        .unwrap()
+        .record
 }
 
 /// Gives a job to a worker; answers its token.

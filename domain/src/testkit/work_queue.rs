@@ -1,5 +1,8 @@
 //! The contract of [`WorkQueue`].
-#![expect(clippy::unwrap_used, reason = "this is test code: a panic is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is test code: a panic is a failed test"
+)]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -90,10 +93,10 @@ pub async fn a_pools_messages_wait_for_a_consumer(queue: &dyn WorkQueue) {
 
 /// A consumer that waits gets what comes.
 pub async fn what_is_published_while_waiting_is_delivered(queue: &dyn WorkQueue) {
-    let mut consumer = queue.consume(&pool_queue()).await.unwrap();
+    let name = pool_queue();
+    let mut consumer = queue.consume(&name).await.unwrap();
     for message in messages(5) {
-        let (delivery, sent) =
-            tokio::join!(next(&mut consumer), queue.publish(&pool_queue(), &message));
+        let (delivery, sent) = tokio::join!(next(&mut consumer), queue.publish(&name, &message));
         sent.unwrap();
         assert_eq!(delivery.message, message);
         delivery.loan.ack().await.unwrap();
@@ -146,7 +149,11 @@ pub async fn a_pool_has_one_consumer_at_a_time(queue: &dyn WorkQueue) {
     let mut first = queue.consume(&pool_queue()).await.unwrap();
     let mut second = queue.consume(&pool_queue()).await.unwrap();
     publish(queue, &pool_queue(), &sent[..10]).await;
-    assert_eq!(take(&mut first, 10).await, sent[..10], "the first gets all of them");
+    assert_eq!(
+        take(&mut first, 10).await,
+        sent[..10],
+        "the first gets all of them"
+    );
     drop(first);
     publish(queue, &pool_queue(), &sent[10..]).await;
     assert_eq!(take(&mut second, 1).await, sent[10..]);
@@ -199,6 +206,8 @@ pub async fn removing_a_queue_ends_its_consumer(queue: &dyn WorkQueue) {
     let name = worker_queue("worker-1");
     let mut consumer = queue.consume(&name).await.unwrap();
     queue.remove(&name).await.unwrap();
-    let ended = timeout(PATIENCE, consumer.next()).await.expect("the consumer still waits");
+    let ended = timeout(PATIENCE, consumer.next())
+        .await
+        .expect("the consumer still waits");
     assert!(matches!(ended, Err(QueueError::Unavailable(_))));
 }

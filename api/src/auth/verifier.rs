@@ -1,0 +1,200 @@
+//! Verifies tokens, and remembers for a few seconds which it has verified.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use jsonwebtoken::Validation;
+use serde_json::{Map, Value};
+use stoker_domain::{ErrorCode, Timestamp};
+
+use super::claims::Caller;
+use super::keys::KeySet;
+use super::signing::SigningKey;
+use crate::config::AuthConfig;
+use crate::problem::ApiError;
+
+/// Longest token, in bytes.
+const TOKEN_MAX_BYTES: usize = 16 * 1024;
+
+/// Verifies tokens.
+pub(crate) struct Verifier {
+    config: AuthConfig,
+    own: KeySet,
+    keys: RwLock<KeySet>,
+    file: Option<Mutex<KeyFile>>,
+    known: Mutex<HashMap<blake3::Hash, Known>>,
+}
+
+/// A key set's file, as it was when it was last read.
+struct KeyFile {
+    path: PathBuf,
+    seen: Option<(SystemTime, u64)>,
+    checked_ms: u64,
+}
+
+/// A token that was verified.
+struct Known {
+    caller: Caller,
+    at_ms: u64,
+}
+
+impl Verifier {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// What is wrong with them, for the operator.
+    pub(crate) fn new(config: AuthConfig, own: Option<&SigningKey>) -> Result<Self, String> {
+        let mut own_keys = KeySet::default();
+        if let Some(key) = own {
+            own_keys.push(key.verifying_key()?);
+        }
+        let mut keys = own_keys.clone();
+        let mut file = None;
+        if let Some(path) = &config.jwks {
+            let mut key_file = KeyFile {
+                path: path.clone(),
+                seen: None,
+                checked_ms: 0,
+            };
+            let others = key_file.read_if_changed()?;
+            keys.extend(&others.unwrap_or_default());
+            file = Some(Mutex::new(key_file));
+        }
+        Ok(Self {
+            config,
+            own: own_keys,
+            keys: RwLock::new(keys),
+            file,
+            known: Mutex::default(),
+        })
+    }
+
+    /// The caller of a token that was found valid, revocation included, moments ago.
+    pub(crate) fn remembered(&self, token: &str, now: Timestamp, now_ms: u64) -> Option<Caller> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(&blake3::hash(token.as_bytes()))
+            .filter(|known| now_ms.saturating_sub(known.at_ms) < self.config.cache.0)
+            .filter(|known| now < known.caller.until)
+            .map(|known| known.caller.clone())
+    }
+
+    /// Remembers a token that was found valid, revocation included.
+    pub(crate) fn remember(&self, token: &str, caller: &Caller, now_ms: u64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= self.config.cache_entries {
+            let life = self.config.cache.0;
+            known.retain(|_, known| now_ms.saturating_sub(known.at_ms) < life);
+        }
+        if known.len() >= self.config.cache_entries {
+            known.clear();
+        }
+        let entry = Known {
+            caller: caller.clone(),
+            at_ms: now_ms,
+        };
+        known.insert(blake3::hash(token.as_bytes()), entry);
+    }
+
+    /// Forgets a token that was revoked here.
+    pub(crate) fn forget(&self, token_id: &str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, known| known.caller.token.as_deref() != Some(token_id));
+    }
+
+    /// Checks signature, issuer, audience and times.
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        now: Timestamp,
+        now_ms: u64,
+    ) -> Result<Caller, ApiError> {
+        self.refresh(now_ms);
+        self.claims(token)
+            .and_then(|claims| Caller::from_claims(&claims, &self.config, now))
+            .map_err(|why| ApiError::new(ErrorCode::Unauthenticated, why))
+    }
+
+    fn claims(&self, token: &str) -> Result<Map<String, Value>, String> {
+        if token.len() > TOKEN_MAX_BYTES {
+            return Err(format!("the token has more than {TOKEN_MAX_BYTES} bytes"));
+        }
+        let header = jsonwebtoken::decode_header(token)
+            .map_err(|_| "the token can't be read, or its algorithm isn't one that is accepted")?;
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys
+            .find(header.kid.as_deref())
+            .ok_or("the token's key is not known")?;
+        if header.alg != key.algorithm {
+            return Err("the token's algorithm is not its key's".to_owned());
+        }
+        let mut validation = Validation::new(key.algorithm);
+        validation.set_issuer(&[&self.config.issuer]);
+        validation.set_audience(&[&self.config.audience]);
+        validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
+        // Times are checked by the `Clock` port.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        jsonwebtoken::decode(token, &key.decoding, &validation)
+            .map(|decoded| decoded.claims)
+            .map_err(|error| reason(error.kind()))
+    }
+
+    /// Reads the key set again when its file has changed. A set that can't be read changes nothing.
+    fn refresh(&self, now_ms: u64) {
+        let Some(file) = &self.file else { return };
+        let Ok(mut file) = file.try_lock() else {
+            return;
+        };
+        if now_ms.saturating_sub(file.checked_ms) < self.config.jwks_check.0 {
+            return;
+        }
+        file.checked_ms = now_ms;
+        match file.read_if_changed() {
+            Ok(Some(others)) => {
+                let mut keys = self.own.clone();
+                keys.extend(&others);
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+                self.known
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clear();
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(
+                    error,
+                    "the changed key set can't be read; the old one stays"
+                );
+            }
+        }
+    }
+}
+
+impl KeyFile {
+    fn read_if_changed(&mut self) -> Result<Option<KeySet>, String> {
+        let about = |error: &dyn std::fmt::Display| format!("{}: {error}", self.path.display());
+        let metadata = std::fs::metadata(&self.path).map_err(|error| about(&error))?;
+        let modified = metadata.modified().map_err(|error| about(&error))?;
+        let stamp = Some((modified, metadata.len()));
+        if stamp == self.seen {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&self.path).map_err(|error| about(&error))?;
+        let keys = KeySet::parse(&text).map_err(|error| about(&error))?;
+        self.seen = stamp;
+        Ok(Some(keys))
+    }
+}
+
+fn reason(kind: &jsonwebtoken::errors::ErrorKind) -> String {
+    use jsonwebtoken::errors::ErrorKind;
+    match kind {
+        ErrorKind::InvalidIssuer => "the token is from another issuer".to_owned(),
+        ErrorKind::InvalidAudience => "the token is for another audience".to_owned(),
+        ErrorKind::MissingRequiredClaim(name) => format!("the token has no `{name}`"),
+        _ => "the token's signature is not valid".to_owned(),
+    }
+}

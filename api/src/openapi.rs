@@ -1,0 +1,118 @@
+//! The list of handlers: what the server serves and what the OpenAPI document describes.
+
+use std::sync::LazyLock;
+
+use actix_web::http::Method;
+use actix_web::web::ServiceConfig;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi as Document, PathItem};
+use utoipa::{Modify, OpenApi};
+
+use crate::routes::{
+    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, tokens,
+};
+
+/// Declares each route once: served and documented by the same line.
+macro_rules! routes {
+    ($($module:ident :: $handler:ident),* $(,)?) => {
+        /// Registers every handler.
+        pub(crate) fn configure(config: &mut ServiceConfig) {
+            $(config.service($module::$handler);)*
+        }
+
+        /// The handlers' names, in the order of the document.
+        #[cfg(test)]
+        pub(crate) const HANDLERS: &[&str] = &[$(stringify!($handler)),*];
+
+        #[derive(OpenApi)]
+        #[openapi(
+            info(title = "Stoker", description = "Trains AI models as jobs."),
+            paths($($module::$handler),*),
+            security(("bearer" = [])),
+            modifiers(&Bearer),
+        )]
+        struct Api;
+    };
+}
+
+routes! {
+    health::get_health,
+    health::get_readiness,
+    health::get_openapi,
+    create_job::create_job,
+    jobs::list_jobs,
+    jobs::get_job,
+    jobs::cancel_job,
+    jobs::pause_job,
+    jobs::resume_job,
+    jobs::delete_job,
+    events::list_events,
+    metrics::list_metrics,
+    logs::list_logs,
+    artifacts::list_artifacts,
+    artifacts::get_artifact,
+    datasets::create_dataset,
+    datasets::list_datasets,
+    datasets::get_dataset,
+    datasets::delete_dataset,
+    plugins::create_plugin,
+    plugins::list_plugins,
+    plugins::get_plugin,
+    plugins::delete_plugin,
+    tokens::create_token,
+    tokens::list_tokens,
+    tokens::revoke_token,
+}
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+static DOCUMENT: LazyLock<Document> = LazyLock::new(Api::openapi);
+
+/// The OpenAPI 3.1 document of the API.
+#[must_use]
+pub fn document() -> &'static Document {
+    &DOCUMENT
+}
+
+/// The methods that are served at `path`; empty when it isn't one of ours.
+pub(crate) fn methods_of(path: &str) -> Vec<Method> {
+    let fits = |template: &str| {
+        let (mut given, mut wanted) = (path.split('/'), template.split('/'));
+        loop {
+            match (given.next(), wanted.next()) {
+                (None, None) => return true,
+                (Some(given), Some(wanted))
+                    if given == wanted || (wanted.starts_with('{') && !given.is_empty()) => {}
+                _ => return false,
+            }
+        }
+    };
+    let items = DOCUMENT.paths.paths.iter();
+    items
+        .filter(|(template, _)| fits(template))
+        .flat_map(|(_, item)| methods(item))
+        .collect()
+}
+
+fn methods(item: &PathItem) -> Vec<Method> {
+    [
+        (item.get.is_some(), Method::GET),
+        (item.post.is_some(), Method::POST),
+        (item.delete.is_some(), Method::DELETE),
+    ]
+    .into_iter()
+    .filter(|(is_there, _)| *is_there)
+    .map(|(_, method)| method)
+    .collect()
+}

@@ -1,0 +1,167 @@
+//! Jobs: looking, steering, removing.
+
+use actix_web::{HttpResponse, delete, get, post, web};
+use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
+use stoker_domain::job::{JobRecord, JobState, Transition};
+use stoker_domain::port::{JobFilter, transition};
+use stoker_domain::view::{JobList, JobView, Problem};
+use stoker_domain::{ErrorCode, FieldError, JobId, object};
+
+use crate::extract::{Authorized, Look, Make, Params, path_name};
+use crate::problem::ApiError;
+
+/// A tenant's own job; 404 for another's.
+pub(super) async fn own_job<P>(
+    authorized: &Authorized<P>,
+    id: &str,
+) -> Result<JobRecord, ApiError> {
+    let id: JobId = path_name("job", id)?;
+    let record = authorized.ports.jobs.job(id).await?;
+    record
+        .filter(|record| record.tenant == authorized.caller.tenant)
+        .ok_or_else(|| ApiError::not_found(format_args!("job {id}")))
+}
+
+async fn view<P>(authorized: &Authorized<P>, record: JobRecord) -> Result<JobView, ApiError> {
+    let progress = if record.state.is_leased() {
+        authorized.ports.jobs.progress(record.id).await?
+    } else {
+        None
+    };
+    Ok(JobView::new(record, progress))
+}
+
+/// The tenant's jobs, newest first.
+#[utoipa::path(tag = "jobs", params(
+    ("state" = Option<JobState>, Query, description = "only jobs in this state"),
+    ("project" = Option<String>, Query, description = "only jobs of this project"),
+    ("name" = Option<String>, Query, description = "only jobs with this name"),
+    ("tag" = Option<Vec<String>>, Query, description = "only jobs with this tag, as `key:value`; may be repeated"),
+    ("after" = Option<JobId>, Query, description = "`next` of the page before"),
+    ("limit" = Option<u32>, Query, description = "most jobs on the page"),
+), responses((status = 200, body = JobList), (status = "default", body = Problem)))]
+#[get("/v1/jobs")]
+pub(crate) async fn list_jobs(
+    authorized: Authorized<Look>,
+    params: Params,
+) -> Result<web::Json<JobList>, ApiError> {
+    params.only(&["state", "project", "name", "tag", "after", "limit"])?;
+    let filter = filter(&params)?;
+    let after = params.parse::<JobId>("after")?;
+    let limit = params.limit(&authorized.config, authorized.config.page_max)?;
+    let page = (authorized.ports.jobs)
+        .list_jobs(&authorized.caller.tenant, &filter, after, limit)
+        .await?;
+    let views = page.jobs.into_iter().map(|job| view(&authorized, job));
+    Ok(web::Json(JobList {
+        jobs: try_join_all(views).await?,
+        next: page.next,
+    }))
+}
+
+fn filter(params: &Params) -> Result<JobFilter, ApiError> {
+    let states = JobState::ALL.map(|state| (state.as_str(), state));
+    let tags = params.all("tag").map(|tag| {
+        let pair = tag.split_once(':');
+        pair.map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .ok_or_else(|| FieldError::new("tag", format!("{tag:?} is not `key:value`")))
+    });
+    Ok(JobFilter {
+        state: params.one_of("state", &states)?,
+        project: params.text("project")?.map(str::to_owned),
+        name: params.text("name")?.map(str::to_owned),
+        tags: tags
+            .collect::<Result<_, _>>()
+            .map_err(|error| ApiError::syntax(vec![error]))?,
+    })
+}
+
+/// One job.
+#[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 200, body = JobView), (status = "default", body = Problem)))]
+#[get("/v1/jobs/{id}")]
+pub(crate) async fn get_job(
+    authorized: Authorized<Look>,
+    id: web::Path<String>,
+) -> Result<web::Json<JobView>, ApiError> {
+    let record = own_job(&authorized, &id).await?;
+    view(&authorized, record).await.map(web::Json)
+}
+
+/// Ends a job. A job that was cancelled already is left as it is.
+#[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
+#[post("/v1/jobs/{id}/cancel")]
+pub(crate) async fn cancel_job(
+    authorized: Authorized<Make>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    steer(&authorized, &id, Transition::Cancel, &[JobState::Cancelled]).await
+}
+
+/// Has a running job save a checkpoint and let go of its worker.
+#[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
+#[post("/v1/jobs/{id}/pause")]
+pub(crate) async fn pause_job(
+    authorized: Authorized<Make>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let done = [JobState::Pausing, JobState::Paused];
+    steer(&authorized, &id, Transition::Pause, &done).await
+}
+
+/// Queues a paused job again.
+#[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
+#[post("/v1/jobs/{id}/resume")]
+pub(crate) async fn resume_job(
+    authorized: Authorized<Make>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    steer(&authorized, &id, Transition::Resume, &[]).await
+}
+
+/// Applies a transition, unless the job stands in a state that it leads to.
+async fn steer(
+    authorized: &Authorized<Make>,
+    id: &str,
+    wanted: Transition,
+    done: &[JobState],
+) -> Result<HttpResponse, ApiError> {
+    let record = own_job(authorized, id).await?;
+    let record = if done.contains(&record.state) {
+        record
+    } else {
+        let ports = &authorized.ports;
+        let now = ports.clock.now();
+        let change = transition(ports.jobs.as_ref(), record.id, &wanted, None, now).await?;
+        ports.relay.notify(change.outbox());
+        change.record
+    };
+    Ok(HttpResponse::Accepted().json(view(authorized, record).await?))
+}
+
+/// Removes a job that has ended, with all it left behind.
+#[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 204, description = "removed"), (status = "default", body = Problem)))]
+#[delete("/v1/jobs/{id}")]
+pub(crate) async fn delete_job(
+    authorized: Authorized<Make>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let record = own_job(&authorized, &id).await?;
+    if !record.state.is_final() {
+        let detail = format!("the job is {}: cancel it first", record.state.as_str());
+        return Err(ApiError::new(ErrorCode::Conflict, detail));
+    }
+    let ports = &authorized.ports;
+    // The record goes last, so that a removal that was cut off can be repeated.
+    let prefix = object_store::path::Path::from(object::job(record.id));
+    let objects = ports.objects.list(Some(&prefix));
+    let locations = objects.map_ok(|found| found.location).boxed();
+    ports
+        .objects
+        .delete_stream(locations)
+        .try_for_each(|_| async { Ok(()) })
+        .await?;
+    ports.telemetry.delete_points(record.id).await?;
+    ports.jobs.delete_job(record.id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

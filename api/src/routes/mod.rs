@@ -1,0 +1,14 @@
+//! The handlers, one file per resource. `openapi` lists them once, for the server and the document.
+
+pub(crate) mod artifacts;
+pub(crate) mod create_job;
+pub(crate) mod datasets;
+pub(crate) mod events;
+pub(crate) mod health;
+pub(crate) mod jobs;
+pub(crate) mod logs;
+pub(crate) mod metrics;
+pub(crate) mod plugins;
+pub(crate) mod tokens;
+
+mod catalog;

@@ -1,0 +1,169 @@
+//! Data sets: versions, repeats, removal.
+
+use serde_json::json;
+use stoker_domain::job::Transition;
+use stoker_domain::tenant::Role;
+
+use super::harness::{POINTS, SPEC, TestApp, send};
+
+#[tokio::test]
+async fn an_upload_makes_a_version_with_schema_and_statistics() {
+    let app = TestApp::start().await;
+    let record = app.upload_points().await.expect(201).json();
+    assert_eq!(record["name"], "points");
+    assert_eq!(record["version"], 1);
+    assert_eq!(record["header"], true);
+    assert_eq!(record["size_bytes"], POINTS.len());
+    assert_eq!(
+        record["blake3"],
+        blake3::hash(POINTS.as_bytes()).to_hex().to_string()
+    );
+    assert_eq!(record["schema"]["rows"], 4);
+    assert_eq!(record["schema"]["columns"][2]["statistics"]["distinct"], 3);
+    for reference in ["points@1", "points"] {
+        let found = app
+            .get(&format!("/v1/datasets/{reference}"))
+            .await
+            .expect(200);
+        assert_eq!(found.json(), record);
+    }
+}
+
+#[tokio::test]
+async fn the_same_bytes_are_the_same_version() {
+    let app = TestApp::start().await;
+    let first = app.upload_points().await.expect(201).json();
+    let stored = app.stored().await;
+    assert_eq!(app.upload_points().await.expect(200).json(), first);
+    assert_eq!(app.stored().await, stored);
+    // Other bytes are the next version, and so are the old ones after them.
+    let other = POINTS.replace("0.5", "0.25");
+    let second = app
+        .upload("name=points&format=csv", other)
+        .await
+        .expect(201);
+    assert_eq!(second.json()["version"], 2);
+    let third = app.upload_points().await.expect(201);
+    assert_eq!(third.json()["version"], 3);
+    // Read in another way they are another data set.
+    let headless = app
+        .upload("name=points&format=csv&header=yes", POINTS)
+        .await;
+    assert_eq!(headless.expect(200).json()["version"], 3);
+}
+
+#[tokio::test]
+async fn the_tenth_version_is_newer_than_the_ninth() {
+    let app = TestApp::start().await;
+    for version in 1..=11 {
+        let bytes = POINTS.replace("0.5", &format!("0.{version}"));
+        let record = app
+            .upload("name=points&format=csv", bytes)
+            .await
+            .expect(201);
+        assert_eq!(record.json()["version"], version);
+    }
+    assert_eq!(app.get("/v1/datasets/points").await.json()["version"], 11);
+    let job = app.submit("k", SPEC).await.expect(202).json();
+    assert_eq!(job["spec"]["data"]["dataset"], "points@11");
+}
+
+#[tokio::test]
+async fn uploads_at_the_same_time_make_versions_without_gaps() {
+    let app = TestApp::start().await;
+    let upload = |n: usize| {
+        app.upload(
+            "name=points&format=csv",
+            POINTS.replace("0.5", &format!("0.{n}")),
+        )
+    };
+    let answers = futures::future::join_all((1..=6).map(upload)).await;
+    let mut versions: Vec<u64> = (answers.into_iter())
+        .map(|answer| answer.expect(201).json()["version"].as_u64().unwrap())
+        .collect();
+    versions.sort_unstable();
+    assert_eq!(versions, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let app = TestApp::start().await;
+    for name in ["a", "b", "c"] {
+        let query = format!("name={name}&format=csv");
+        app.upload(&query, POINTS).await.expect(201);
+    }
+    let page = app.get("/v1/datasets?limit=2").await.expect(200).json();
+    assert_eq!(page["datasets"][1]["name"], "b");
+    assert_eq!(page["next"], "b@1");
+    let page = app.get("/v1/datasets?limit=2&after=b@1").await.json();
+    assert_eq!(page["datasets"][0]["name"], "c");
+    assert_eq!(page.get("next"), None);
+    let others = app.request_as("other", Role::Viewer, "GET", "/v1/datasets");
+    assert_eq!(send(others).await.json(), json!({ "datasets": [] }));
+}
+
+#[tokio::test]
+async fn a_data_set_in_use_stays() {
+    let app = TestApp::start().await;
+    let id = app.submitted().await;
+    let delete = |path: &str| send(app.request("DELETE", path));
+    let refused = delete("/v1/datasets/points@1").await;
+    let refused = refused.expect_problem(409, "conflict", "");
+    assert!(
+        refused.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains(&id.to_string())
+    );
+    delete("/v1/datasets/points")
+        .await
+        .expect_problem(422, "invalid_input", "reference");
+    app.apply(id, Transition::Cancel).await;
+    delete("/v1/datasets/points@1").await.expect(204);
+    delete("/v1/datasets/points@1")
+        .await
+        .expect_problem(404, "not_found", "");
+    assert_eq!(app.stored().await[1..4], [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn bytes_go_with_the_last_version_that_has_them() {
+    let app = TestApp::start().await;
+    app.upload_points().await.expect(201);
+    app.upload("name=copy&format=csv", POINTS).await.expect(201);
+    assert_eq!(app.stored().await[1..4], [2, 0, 1]);
+    send(app.request("DELETE", "/v1/datasets/points@1"))
+        .await
+        .expect(204);
+    assert_eq!(app.stored().await[1..4], [1, 0, 1]);
+    send(app.request("DELETE", "/v1/datasets/copy@1"))
+        .await
+        .expect(204);
+    assert_eq!(app.stored().await[1..4], [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_large_data_set_is_stored_in_parts() {
+    let app = TestApp::start().await;
+    let mut csv = String::from("a,b\n");
+    (0..1_500_000).for_each(|i| csv.push_str(&format!("{i},0.5\n")));
+    assert!(csv.len() > 16 << 20);
+    let record = app
+        .upload("name=large&format=csv", csv.clone())
+        .await
+        .expect(201);
+    let key = stoker_domain::object::dataset(
+        &"acme".parse().unwrap(),
+        record.json()["blake3"].as_str().unwrap(),
+    );
+    use object_store::ObjectStoreExt;
+    let stored = app
+        .objects
+        .get(&key.into())
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    assert_eq!(blake3::hash(&stored), blake3::hash(csv.as_bytes()));
+}

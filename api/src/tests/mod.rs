@@ -1,0 +1,14 @@
+//! The API in process, over the embedded store: a server on a free port, and a client.
+
+mod artifacts;
+mod auth;
+mod bad_input;
+mod datasets;
+mod documents;
+mod events;
+mod harness;
+mod jobs;
+mod plugins;
+mod ports;
+mod problems;
+mod roles;

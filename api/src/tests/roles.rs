@@ -1,0 +1,166 @@
+//! Every route with every role: who gets in.
+
+use stoker_domain::tenant::Role;
+
+use super::harness::{TestApp, send};
+use crate::openapi;
+
+/// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
+const ROUTES: [(&str, &str, &str, Option<Role>); 26] = [
+    ("get_health", "GET", "/healthz", None),
+    ("get_readiness", "GET", "/readyz", None),
+    ("get_openapi", "GET", "/openapi.json", None),
+    ("create_job", "POST", "/v1/jobs", Some(Role::Developer)),
+    ("list_jobs", "GET", "/v1/jobs", Some(Role::Viewer)),
+    ("get_job", "GET", "/v1/jobs/{id}", Some(Role::Viewer)),
+    (
+        "cancel_job",
+        "POST",
+        "/v1/jobs/{id}/cancel",
+        Some(Role::Developer),
+    ),
+    (
+        "pause_job",
+        "POST",
+        "/v1/jobs/{id}/pause",
+        Some(Role::Developer),
+    ),
+    (
+        "resume_job",
+        "POST",
+        "/v1/jobs/{id}/resume",
+        Some(Role::Developer),
+    ),
+    (
+        "delete_job",
+        "DELETE",
+        "/v1/jobs/{id}",
+        Some(Role::Developer),
+    ),
+    (
+        "list_events",
+        "GET",
+        "/v1/jobs/{id}/events",
+        Some(Role::Viewer),
+    ),
+    (
+        "list_metrics",
+        "GET",
+        "/v1/jobs/{id}/metrics",
+        Some(Role::Viewer),
+    ),
+    ("list_logs", "GET", "/v1/jobs/{id}/logs", Some(Role::Viewer)),
+    (
+        "list_artifacts",
+        "GET",
+        "/v1/jobs/{id}/artifacts",
+        Some(Role::Viewer),
+    ),
+    (
+        "get_artifact",
+        "GET",
+        "/v1/jobs/{id}/artifacts/{name}",
+        Some(Role::Viewer),
+    ),
+    (
+        "create_dataset",
+        "POST",
+        "/v1/datasets",
+        Some(Role::Developer),
+    ),
+    ("list_datasets", "GET", "/v1/datasets", Some(Role::Viewer)),
+    (
+        "get_dataset",
+        "GET",
+        "/v1/datasets/{reference}",
+        Some(Role::Viewer),
+    ),
+    (
+        "delete_dataset",
+        "DELETE",
+        "/v1/datasets/{reference}",
+        Some(Role::Developer),
+    ),
+    (
+        "create_plugin",
+        "POST",
+        "/v1/plugins",
+        Some(Role::Developer),
+    ),
+    ("list_plugins", "GET", "/v1/plugins", Some(Role::Viewer)),
+    (
+        "get_plugin",
+        "GET",
+        "/v1/plugins/{reference}",
+        Some(Role::Viewer),
+    ),
+    (
+        "delete_plugin",
+        "DELETE",
+        "/v1/plugins/{reference}",
+        Some(Role::Developer),
+    ),
+    ("create_token", "POST", "/v1/tokens", Some(Role::Admin)),
+    ("list_tokens", "GET", "/v1/tokens", Some(Role::Admin)),
+    (
+        "revoke_token",
+        "DELETE",
+        "/v1/tokens/{id}",
+        Some(Role::Admin),
+    ),
+];
+
+#[test]
+fn the_table_has_every_route() {
+    let mut listed: Vec<&str> = ROUTES.iter().map(|(name, ..)| *name).collect();
+    let mut served = openapi::HANDLERS.to_vec();
+    listed.sort_unstable();
+    served.sort_unstable();
+    assert_eq!(listed, served);
+}
+
+#[tokio::test]
+async fn every_route_lets_in_who_may_and_no_one_else() {
+    let app = TestApp::start().await;
+    let id = app.submitted().await.to_string();
+    let before = app.stored().await;
+    for (name, method, path, least) in ROUTES {
+        // The job is there; all else that a path names isn't.
+        let path = match name {
+            "revoke_token" => path.to_owned(),
+            _ => path.replace("{id}", &id),
+        };
+        let Some(least) = least else {
+            send(app.bare(method, &path)).await.expect(200);
+            continue;
+        };
+        let bare = send(app.bare(method, &path)).await;
+        bare.expect_problem(401, "unauthenticated", "");
+        for role in [Role::Viewer, Role::Developer, Role::Admin, Role::Operator] {
+            // What changes something is tried on what isn't there.
+            let path = if method == "GET" {
+                path.clone()
+            } else {
+                path.replace(&id, "job-x")
+            };
+            let answer = send(app.request_as("acme", role, method, &path)).await;
+            if role < least {
+                let answer = answer.expect_problem(403, "forbidden", "");
+                let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+                assert!(detail.contains(least.as_str()), "{name}: {detail}");
+            } else {
+                let expected = match (method, path.contains('{') || path.contains("job-x")) {
+                    (_, true) => 404,
+                    ("GET", false) => 200,
+                    _ => 400,
+                };
+                answer.expect(expected);
+            }
+        }
+        if path.contains(&id) {
+            let answer = send(app.request_as("other", Role::Operator, method, &path)).await;
+            answer.expect_problem(404, "not_found", "");
+        }
+    }
+    assert_eq!(app.stored().await, before);
+}

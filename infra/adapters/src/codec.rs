@@ -1,0 +1,72 @@
+//! How records are written: JSON, the same in every store.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stoker_domain::JobRecord;
+use stoker_domain::job::Change;
+use stoker_domain::port::StoreError;
+use stoker_domain::worker::Progress;
+
+/// A value as it is stored.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// A stored value.
+pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// A progress as it is stored. JSON knows no infinity, and how far a run is must never stop it.
+pub(crate) fn encode_progress(progress: &Progress) -> Result<String, StoreError> {
+    let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
+    encode(&Progress {
+        loss: progress.loss.filter(|loss| loss.is_finite()),
+        samples_per_s: finite(progress.samples_per_s),
+        ..progress.clone()
+    })
+}
+
+/// A change as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct EncodedChange {
+    pub(crate) record: String,
+    /// In the order of their positions.
+    pub(crate) events: Vec<String>,
+    /// Id and entry.
+    pub(crate) outbox: Vec<(String, String)>,
+}
+
+impl EncodedChange {
+    pub(crate) fn new(change: &Change) -> Result<Self, StoreError> {
+        check_finite(&change.record)?;
+        let entries = change.outbox();
+        let outbox = entries
+            .iter()
+            .map(|entry| Ok((entry.id.clone(), encode(entry)?)));
+        Ok(Self {
+            record: encode(&change.record)?,
+            events: change.events.iter().map(encode).collect::<Result<_, _>>()?,
+            outbox: outbox.collect::<Result<_, StoreError>>()?,
+        })
+    }
+}
+
+/// A number that JSON can't hold would be written as `null`, and the record never be read again.
+fn check_finite(record: &JobRecord) -> Result<(), StoreError> {
+    let Some(result) = &record.result else {
+        return Ok(());
+    };
+    let bad = result.metrics.iter().find(|(_, value)| !value.is_finite());
+    if let Some((name, value)) = bad {
+        let message = format!("result.metrics.{name}: {value} is not a finite number");
+        return Err(StoreError::Corrupt(message));
+    }
+    let others = [Some(result.samples_per_s), result.submit_to_first_step_ms];
+    if others.into_iter().flatten().all(f64::is_finite) {
+        Ok(())
+    } else {
+        let message = "result: a speed or time is not a finite number";
+        Err(StoreError::Corrupt(message.to_owned()))
+    }
+}

@@ -1,0 +1,25 @@
+//! Adapters of the ports: embedded (SQLite), Redis, RabbitMQ and object storage.
+//!
+//! Vendor types stop here: what leaves this crate is a domain port, a config, or an error. The
+//! composition root picks adapters by configuration; nothing else names one.
+
+mod clock;
+mod codec;
+mod data_dir;
+mod embedded;
+pub mod objects;
+mod rabbit;
+mod redis;
+mod relay;
+mod setup;
+#[cfg(feature = "test-servers")]
+pub mod testing;
+
+pub use clock::SystemClock;
+pub use data_dir::DataDir;
+pub use embedded::{EmbeddedQueue, EmbeddedStore};
+pub use objects::{ObjectConfig, ObjectStorage};
+pub use rabbit::{RabbitConfig, RabbitQueue};
+pub use redis::{RedisConfig, RedisStore};
+pub use relay::{OutboxRelay, RelayConfig};
+pub use setup::SetupError;

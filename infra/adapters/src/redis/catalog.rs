@@ -1,0 +1,113 @@
+//! [`Catalog`] over Redis.
+
+use async_trait::async_trait;
+use redis::{Cmd, Pipeline};
+use serde_json::Value;
+use stoker_domain::TenantId;
+use stoker_domain::port::{Catalog, CatalogKind, Entry, Expect, Put, StoreError};
+
+use super::{RedisStore, script};
+use crate::codec::{decode, encode};
+
+#[async_trait]
+impl Catalog for RedisStore {
+    async fn put(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        key: &str,
+        value: &Value,
+        expect: Expect,
+    ) -> Result<Put, StoreError> {
+        let [documents, keys] = self.keys.documents(kind, tenant);
+        let revision = match expect {
+            Expect::Absent => 0,
+            // No document has this revision: an absent one must not pass for it.
+            Expect::Revision(0) => return Ok(Put::Conflict),
+            Expect::Revision(revision) => revision,
+        };
+        let mut call = script::PUT_DOCUMENT.prepare_invoke();
+        call.key(documents)
+            .key(keys)
+            .arg(key)
+            .arg(revision)
+            .arg(encode(value)?);
+        let written: u64 = self.script(&call).await?;
+        Ok(if written == 0 {
+            Put::Conflict
+        } else {
+            Put::Written
+        })
+    }
+
+    async fn get(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<Option<Entry>, StoreError> {
+        let [documents, _] = self.keys.documents(kind, tenant);
+        let found: Option<String> = self.command(&Cmd::hget(documents, key)).await?;
+        found
+            .map(|stored| entry(key.to_owned(), &stored))
+            .transpose()
+    }
+
+    async fn list(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let [documents, keys] = self.keys.documents(kind, tenant);
+        let first = match after {
+            Some(after) if after >= prefix => [b"(", after.as_bytes()].concat(),
+            _ => [b"[", prefix.as_bytes()].concat(),
+        };
+        // No UTF-8 text holds this byte.
+        let last = [b"(", prefix.as_bytes(), b"\xff"].concat();
+        let mut asked = redis::cmd("ZRANGEBYLEX");
+        asked.arg(keys).arg(first).arg(last).arg("LIMIT").arg(0);
+        asked.arg(i64::try_from(limit).unwrap_or(i64::MAX));
+        let found: Vec<String> = self.command(&asked).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut asked = redis::cmd("HMGET");
+        asked.arg(documents).arg(&found);
+        let values: Vec<Option<String>> = self.command(&asked).await?;
+        let entries = found.into_iter().zip(values);
+        entries
+            .filter_map(|(key, stored)| stored.map(|stored| entry(key, &stored)))
+            .collect()
+    }
+
+    async fn delete(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<bool, StoreError> {
+        let [documents, keys] = self.keys.documents(kind, tenant);
+        let mut pipeline = Pipeline::new();
+        pipeline
+            .atomic()
+            .hdel(documents, key)
+            .zrem(keys, key)
+            .ignore();
+        let (deleted,): (u64,) = self.pipeline(&pipeline).await?;
+        Ok(deleted > 0)
+    }
+}
+
+fn entry(key: String, stored: &str) -> Result<Entry, StoreError> {
+    let unreadable = || StoreError::Corrupt(format!("document {key:?} has no revision"));
+    let (revision, value) = stored.split_once(':').ok_or_else(unreadable)?;
+    Ok(Entry {
+        revision: revision.parse().map_err(|_| unreadable())?,
+        value: decode(value)?,
+        key,
+    })
+}

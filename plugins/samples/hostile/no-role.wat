@@ -1,0 +1,3 @@
+;; A module that does nothing for us.
+(module
+  (func (export "main")))

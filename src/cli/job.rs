@@ -1,0 +1,273 @@
+//! `stoker job`: the verbs, and those that are one call and one table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use futures::{StreamExt, TryStreamExt};
+use stoker_domain::{JobId, JobState};
+use stoker_sdk::view::{JobList, JobView};
+use stoker_sdk::{JobQuery, MetricQuery};
+
+use super::exit::Failure;
+use super::{Session, argument, create, download, follow, show, wait};
+
+/// What to do with jobs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Create a job from a spec.
+    Create(create::Arguments),
+    /// Show a job.
+    Get {
+        /// The job.
+        id: JobId,
+    },
+    /// List jobs, newest first.
+    List(List),
+    /// Wait until a job has ended.
+    Wait {
+        /// The job.
+        id: JobId,
+        /// Give up after this long, as in 30s or 2h; the job goes on.
+        #[arg(long, value_parser = argument::duration, value_name = "DURATION")]
+        timeout: Option<Duration>,
+    },
+    /// End jobs.
+    Cancel(Ids),
+    /// Have jobs save a checkpoint and let go of their workers.
+    Pause(Ids),
+    /// Queue paused jobs again.
+    Resume(Ids),
+    /// Remove jobs that have ended, with all they produced.
+    Delete(Ids),
+    /// Show what a job wrote, also after it has ended.
+    Logs(Tail),
+    /// Show what was measured: a summary, or one metric's points.
+    Metrics {
+        /// The job.
+        id: JobId,
+        /// One metric, such as train.loss.
+        #[arg(long, value_name = "NAME")]
+        metric: Option<String>,
+        /// From this optimiser step on.
+        #[arg(long, default_value_t = 0, value_name = "STEP")]
+        from_step: u64,
+        /// Most points.
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
+    },
+    /// Show what happened to a job.
+    Events(Tail),
+    /// List what a job produced.
+    Artifacts {
+        /// The job.
+        id: JobId,
+    },
+    /// Fetch what a job produced, and check it.
+    Download {
+        /// The job.
+        id: JobId,
+        /// Names of artifacts; all when none is given.
+        names: Vec<String>,
+        /// Where to put them; made when it isn't there.
+        #[arg(long, default_value = ".", value_name = "DIR")]
+        out: PathBuf,
+        /// Replace files that are there.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// One or more jobs.
+#[derive(Debug, Args)]
+pub(crate) struct Ids {
+    /// The jobs.
+    #[arg(required = true)]
+    ids: Vec<JobId>,
+}
+
+/// A stream of a job's.
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// The job.
+    pub(super) id: JobId,
+    /// Go on until the job has ended.
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    /// Begin here: the position of an event, or the number of a line.
+    #[arg(long, default_value_t = 0, value_name = "POSITION")]
+    pub(super) from: u64,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// In this state.
+    #[arg(long, value_parser = argument::one_of(&JobState::ALL, JobState::as_str))]
+    state: Option<JobState>,
+    /// In this project.
+    #[arg(long)]
+    project: Option<String>,
+    /// With this name.
+    #[arg(long)]
+    name: Option<String>,
+    /// With this tag; may be given again.
+    #[arg(long, value_parser = |text: &str| argument::pair(text, ':'), value_name = "KEY:VALUE")]
+    tag: Vec<(String, String)>,
+    /// Older than this job.
+    #[arg(long, value_name = "ID")]
+    after: Option<JobId>,
+    /// Most jobs to list.
+    #[arg(long, default_value_t = 50, value_name = "N", conflicts_with = "all")]
+    limit: usize,
+    /// List all of them.
+    #[arg(long)]
+    all: bool,
+}
+
+/// An operation on one job.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Cancel,
+    Pause,
+    Resume,
+}
+
+/// Runs a verb.
+pub(super) async fn run(command: JobCommand, session: &Session) -> Result<(), Failure> {
+    let Session { client, output } = session;
+    match command {
+        JobCommand::Create(arguments) => create::run(&arguments, session).await,
+        JobCommand::Get { id } => {
+            let view = client.get_job(id).await?;
+            match output.json() {
+                true => output.document(&view)?,
+                false => output.line(&show::job(&view)),
+            }
+            Ok(())
+        }
+        JobCommand::List(which) => list(which, session).await,
+        JobCommand::Wait { id, timeout } => wait::run(id, timeout, session).await,
+        JobCommand::Cancel(ids) => act(Act::Cancel, ids, session).await,
+        JobCommand::Pause(ids) => act(Act::Pause, ids, session).await,
+        JobCommand::Resume(ids) => act(Act::Resume, ids, session).await,
+        JobCommand::Delete(ids) => delete(ids, session).await,
+        JobCommand::Logs(tail) => follow::logs(&tail, session).await,
+        JobCommand::Events(tail) => follow::events(&tail, session).await,
+        JobCommand::Metrics {
+            id,
+            metric,
+            from_step,
+            limit,
+        } => {
+            let query = MetricQuery {
+                metric,
+                from_step,
+                limit,
+            };
+            metrics(id, query, session).await
+        }
+        JobCommand::Artifacts { id } => {
+            let artifacts = client.list_artifacts(id).await?;
+            match output.json() {
+                true => output.document(&artifacts)?,
+                false => output.line(&show::artifacts(&artifacts)),
+            }
+            Ok(())
+        }
+        JobCommand::Download {
+            id,
+            names,
+            out,
+            force,
+        } => download::run(id, &names, &out, force, session).await,
+    }
+}
+
+async fn list(which: List, session: &Session) -> Result<(), Failure> {
+    let query = JobQuery {
+        state: which.state,
+        project: which.project,
+        name: which.name,
+        tags: which.tag,
+        after: which.after,
+        limit: None,
+    };
+    let limit = if which.all { usize::MAX } else { which.limit };
+    // One more than asked for tells whether there are more.
+    let found = session.client.jobs(query).take(limit.saturating_add(1));
+    let mut jobs: Vec<JobView> = found.try_collect().await?;
+    let more = jobs.len() > limit;
+    jobs.truncate(limit);
+    let next = jobs.last().map(|job| job.id).filter(|_| more);
+    if session.output.json() {
+        return session.output.document(&JobList { jobs, next });
+    }
+    session.output.line(&show::jobs(&jobs));
+    if let Some(next) = next {
+        session.output.note(&format!(
+            "there are more: --after {next}, --limit N or --all"
+        ));
+    }
+    Ok(())
+}
+
+/// Does the same to each job, tells of each, and ends with the first failure.
+async fn act(act: Act, ids: Ids, session: &Session) -> Result<(), Failure> {
+    let Session { client, output } = session;
+    let mut failed = First::default();
+    for id in ids.ids {
+        let outcome = match act {
+            Act::Cancel => client.cancel_job(id).await,
+            Act::Pause => client.pause_job(id).await,
+            Act::Resume => client.resume_job(id).await,
+        };
+        match outcome {
+            Ok(view) if output.json() => output.record(&view)?,
+            Ok(view) => output.line(&format!("{id} {}", view.state.as_str())),
+            Err(error) => failed.add(id, error.into(), session),
+        }
+    }
+    failed.into_result()
+}
+
+async fn delete(ids: Ids, session: &Session) -> Result<(), Failure> {
+    let Session { client, output } = session;
+    let mut failed = First::default();
+    for id in ids.ids {
+        match client.delete_job(id).await {
+            Ok(()) if output.json() => output.record(&serde_json::json!({ "deleted": id }))?,
+            Ok(()) => output.line(&format!("{id} deleted")),
+            Err(error) => failed.add(id, error.into(), session),
+        }
+    }
+    failed.into_result()
+}
+
+/// The first failure of several: the others are told when they happen.
+#[derive(Default)]
+struct First(Option<Failure>);
+
+impl First {
+    fn add(&mut self, id: JobId, mut failure: Failure, session: &Session) {
+        failure.message = format!("{id}: {}", failure.message);
+        match self.0 {
+            None => self.0 = Some(failure),
+            Some(_) => session.output.failure(&failure),
+        }
+    }
+
+    fn into_result(self) -> Result<(), Failure> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
+async fn metrics(id: JobId, query: MetricQuery, session: &Session) -> Result<(), Failure> {
+    let list = session.client.list_metrics(id, &query).await?;
+    match (session.output.json(), query.metric) {
+        (true, _) => session.output.document(&list)?,
+        (false, Some(_)) => session.output.line(&show::points(&list.points)),
+        (false, None) => session.output.line(&show::metrics(&list.points)),
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The client verbs: `stoker job|dataset|plugin|token|login|context|completions`.
+//!
+//! Each verb is one call of the SDK and a way to show its answer. Where the server is found is in
+//! [`context`], how a command ends in [`exit`], how it speaks in [`output`].
+
+mod argument;
+pub(crate) mod context;
+mod create;
+mod dataset;
+mod download;
+mod exit;
+mod follow;
+mod job;
+mod login;
+mod output;
+mod plugin;
+mod show;
+mod table;
+mod token;
+mod transfer;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Subcommand};
+use clap_complete::Shell;
+use secrecy::SecretString;
+use stoker_sdk::Client;
+
+pub(crate) use self::output::Output;
+
+use self::exit::Failure;
+use crate::commands::Cli;
+use crate::environment::Environment;
+
+/// What `stoker --help` says after the list of commands.
+pub(crate) const AFTER_HELP: &str = "\
+Which server: --server and --token, or --context; else STOKER_SERVER and STOKER_TOKEN; else the
+current context of `stoker login`; else the `stoker up` of this machine.
+
+Exit codes of the client commands:
+    0  done; with --wait: the job succeeded
+    1  the job failed
+    2  the command line, the spec or another input isn't valid
+    3  no valid token, or its role may not do this
+    4  not found
+    5  the present state doesn't allow this
+    6  unavailable, or no answer in time: try again
+    7  the job was cancelled
+   70  a bug in Stoker
+   74  a local file can't be read or written
+  130  Ctrl-C while waiting; the job goes on";
+
+/// Flags of every client command.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Globals {
+    /// The server's URL.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
+    pub(crate) server: Option<String>,
+    /// The bearer token. Others on this machine can see it here: rather set STOKER_TOKEN.
+    #[arg(long, global = true, help_heading = "Connection")]
+    pub(crate) token: Option<SecretString>,
+    /// A context that `stoker login` saved.
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
+    pub(crate) context: Option<String>,
+    /// A PEM file of certificates to trust beside the system's.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    pub(crate) ca_cert: Option<PathBuf>,
+    /// Where `stoker up` keeps its state [default: STOKER_DATA_DIR, or ~/.local/share/stoker].
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Connection")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON: one document, or one line each for streams.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The client's part of the command line.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Jobs: create, watch, end.
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Data sets: upload, list, delete.
+    #[command(subcommand)]
+    Dataset(dataset::DatasetCommand),
+    /// Plugins: upload, list, delete.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Tokens: create, list, revoke.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Save a server and its token as a context.
+    Login(login::Arguments),
+    /// Saved contexts: list, use, show.
+    #[command(subcommand)]
+    Context(login::ContextCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// What a verb that talks to a server works with.
+struct Session {
+    client: Client,
+    output: Output,
+}
+
+/// Runs a client command, tells why it failed if it did, and gives the process's exit code.
+pub(crate) async fn run(
+    command: ClientCommand,
+    globals: &Globals,
+    environment: &Environment,
+) -> ExitCode {
+    let output = Output::new(environment).with_json(globals.json);
+    match dispatch(command, globals, environment, &output).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+async fn dispatch(
+    command: ClientCommand,
+    globals: &Globals,
+    environment: &Environment,
+    output: &Output,
+) -> Result<(), Failure> {
+    let session = || -> Result<Session, Failure> {
+        Ok(Session {
+            client: context::connect(globals, environment)?,
+            output: output.clone(),
+        })
+    };
+    match command {
+        ClientCommand::Job(command) => job::run(command, &session()?).await,
+        ClientCommand::Dataset(command) => dataset::run(command, &session()?).await,
+        ClientCommand::Plugin(command) => plugin::run(command, &session()?).await,
+        ClientCommand::Token(command) => token::run(command, &session()?).await,
+        ClientCommand::Login(arguments) => {
+            login::run(&arguments, globals, environment, output).await
+        }
+        ClientCommand::Context(command) => login::context(command, globals, environment, output),
+        ClientCommand::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "stoker", &mut script);
+            output.bytes(&script);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

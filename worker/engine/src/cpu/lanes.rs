@@ -1,0 +1,278 @@
+#![expect(
+    unsafe_code,
+    reason = "calls of functions compiled for a detected instruction set"
+)]
+//! Element-wise kernels, and sums over rows. All slices of one call have the lengths that the
+//! names say; a shorter one ends the work early, never out of bounds.
+
+use stoker_domain::spec::Activation;
+
+pub(crate) use super::simd::Level;
+use super::simd::simd;
+use crate::math::{erf, exp, sigmoid, tanh};
+use crate::philox::{LANES, Stream};
+
+/// 1 / √2 and 1 / √(2π).
+const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+const ROOT_TWO_PI: f32 = 0.398_942_3;
+
+/// The sum over 16 fixed lanes, then over the lanes in order.
+#[inline(always)]
+fn sum(values: &[f32]) -> f32 {
+    let mut lanes = [0_f32; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane += value;
+    }
+    lanes.iter().sum()
+}
+
+#[inline(always)]
+fn map(y: &mut [f32], x: &[f32], f: impl Fn(f32) -> f32) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = f(x);
+    }
+}
+
+#[inline(always)]
+fn scale_by(d: &mut [f32], saved: &[f32], f: impl Fn(f32) -> f32) {
+    for (d, &s) in d.iter_mut().zip(saved) {
+        *d *= f(s);
+    }
+}
+
+/// exp of every number less `shift`, in place.
+#[inline(always)]
+fn exp_all(values: &mut [f32], shift: f32) {
+    for value in values {
+        *value = exp(*value - shift);
+    }
+}
+
+simd! {
+    /// a += b.
+    fn add(a: &mut [f32], b: &[f32]) {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a += b;
+        }
+    }
+
+    /// Adds `bias` to every row of `y`.
+    fn add_bias(y: &mut [f32], bias: &[f32]) {
+        for row in y.chunks_exact_mut(bias.len()) {
+            for (y, b) in row.iter_mut().zip(bias) {
+                *y += b;
+            }
+        }
+    }
+
+    /// Adds every row of `d` to `sums`, in order.
+    fn add_rows(sums: &mut [f32], d: &[f32]) {
+        for row in d.chunks_exact(sums.len()) {
+            for (sum, d) in sums.iter_mut().zip(row) {
+                *sum += d;
+            }
+        }
+    }
+
+    /// y = f(y).
+    fn activate(y: &mut [f32], function: Activation) {
+        #[inline(always)]
+        fn each(y: &mut [f32], f: impl Fn(f32) -> f32) {
+            for y in y {
+                *y = f(*y);
+            }
+        }
+        match function {
+            Activation::Relu => each(y, |x| if x > 0.0 || x.is_nan() { x } else { 0.0 }),
+            Activation::Gelu => each(y, |x| 0.5 * x * (1.0 + erf(x * ROOT_HALF).0)),
+            Activation::Silu => each(y, |x| x * sigmoid(x)),
+            Activation::Tanh => each(y, tanh),
+            Activation::Sigmoid => each(y, sigmoid),
+        }
+    }
+
+    /// d = d f', with f' of the saved output (relu, tanh, sigmoid) or input (gelu, silu).
+    fn activation_grad(d: &mut [f32], saved: &[f32], function: Activation) {
+        match function {
+            Activation::Relu => {
+                for (d, &y) in d.iter_mut().zip(saved) {
+                    *d = if y > 0.0 { *d } else { 0.0 };
+                }
+            }
+            Activation::Gelu => scale_by(d, saved, |x| {
+                let (erf, gauss) = erf(x * ROOT_HALF);
+                0.5 * (1.0 + erf) + x * gauss * ROOT_TWO_PI
+            }),
+            Activation::Silu => scale_by(d, saved, |x| {
+                let s = sigmoid(x);
+                s * (1.0 + x * (1.0 - s))
+            }),
+            Activation::Tanh => scale_by(d, saved, |y| 1.0 - y * y),
+            Activation::Sigmoid => scale_by(d, saved, |y| y * (1.0 - y)),
+        }
+    }
+
+    /// d = softmax(scores) - onehot(class). Returns the sum of the exponentials, and the maximum
+    /// that was taken off before them.
+    fn softmax_grad(d: &mut [f32], scores: &[f32], class: usize) -> (f32, f32) {
+        let mut max = f32::NEG_INFINITY;
+        for &score in scores {
+            max = if score > max { score } else { max };
+        }
+        d.copy_from_slice(scores);
+        exp_all(d, max);
+        let total = sum(d);
+        let share = 1.0 / total;
+        for d in d.iter_mut() {
+            *d *= share;
+        }
+        d[class] -= 1.0;
+        (total, max)
+    }
+
+    /// y = x, with each number dropped or scaled. The mask's words of a row are those of the
+    /// stream's blocks in sixteens: word by word, lane by lane.
+    fn dropout(y: &mut [f32], x: &[f32], stream: Stream, row: u32, rate: f32) {
+        let (threshold, scale) = dropout_constants(rate);
+        let mut first = 0_u32;
+        for (y, x) in y.chunks_mut(4 * LANES).zip(x.chunks(4 * LANES)) {
+            let words = stream.blocks(first, row);
+            for ((y, x), words) in y.chunks_mut(LANES).zip(x.chunks(LANES)).zip(&words) {
+                for ((y, &x), &word) in y.iter_mut().zip(x).zip(words) {
+                    *y = if word >= threshold { x * scale } else { 0.0 };
+                }
+            }
+            first = first.wrapping_add(16);
+        }
+    }
+
+    /// The same on a gradient, in place.
+    fn dropout_grad(d: &mut [f32], stream: Stream, row: u32, rate: f32) {
+        let (threshold, scale) = dropout_constants(rate);
+        let mut first = 0_u32;
+        for d in d.chunks_mut(4 * LANES) {
+            let words = stream.blocks(first, row);
+            for (d, words) in d.chunks_mut(LANES).zip(&words) {
+                for (d, &word) in d.iter_mut().zip(words) {
+                    *d = if word >= threshold { *d * scale } else { 0.0 };
+                }
+            }
+            first = first.wrapping_add(16);
+        }
+    }
+
+    /// Whether every number is finite.
+    fn all_finite(values: &[f32]) -> bool {
+        const EXPONENT: u32 = 0x7F80_0000;
+        let mut bad = 0_u32;
+        for value in values {
+            bad |= u32::from(value.to_bits() & EXPONENT == EXPONENT);
+        }
+        bad == 0
+    }
+
+    /// One SGD step on weights, summed gradients and momentum, by PyTorch's definition.
+    fn sgd_momentum(weights: &mut [f32], gradients: &[f32], momentum: &mut [f32], by: &SgdStep) {
+        for ((w, &g), m) in weights.iter_mut().zip(gradients).zip(momentum) {
+            let g = by.weight_decay.mul_add(*w, g / by.weight);
+            *m = by.momentum.mul_add(*m, g);
+            let direction = if by.nesterov { by.momentum.mul_add(*m, g) } else { *m };
+            *w = (-by.learning_rate).mul_add(direction, *w);
+        }
+    }
+
+    /// The same without momentum.
+    fn sgd(weights: &mut [f32], gradients: &[f32], by: &SgdStep) {
+        for (w, &g) in weights.iter_mut().zip(gradients) {
+            let g = by.weight_decay.mul_add(*w, g / by.weight);
+            *w = (-by.learning_rate).mul_add(g, *w);
+        }
+    }
+
+    /// One AdamW step on weights, summed gradients and the two moments (Loshchilov & Hutter 2019,
+    /// with PyTorch's placing of epsilon).
+    fn adamw(weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32], by: &AdamStep) {
+        for (((w, &g), m), v) in weights.iter_mut().zip(gradients).zip(first).zip(second) {
+            let g = g / by.weight;
+            *m = by.beta1.mul_add(*m, by.rest1 * g);
+            *v = by.beta2.mul_add(*v, by.rest2 * (g * g));
+            let size = v.sqrt() / by.root_correction2 + by.epsilon;
+            *w = (-by.step_size).mul_add(*m / size, *w * by.keep);
+        }
+    }
+
+    /// y = f(x), for the activations that stand alone.
+    fn copy_activate(y: &mut [f32], x: &[f32], function: Activation) {
+        match function {
+            Activation::Relu => map(y, x, |x| if x > 0.0 || x.is_nan() { x } else { 0.0 }),
+            Activation::Gelu => map(y, x, |x| 0.5 * x * (1.0 + erf(x * ROOT_HALF).0)),
+            Activation::Silu => map(y, x, |x| x * sigmoid(x)),
+            Activation::Tanh => map(y, x, tanh),
+            Activation::Sigmoid => map(y, x, sigmoid),
+        }
+    }
+
+    /// y = the larger of y and x.
+    fn maximum(y: &mut [f32], x: &[f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = if x > *y { x } else { *y };
+        }
+    }
+
+    /// Gives what is `left` of a window's gradient to `dx` where x is the window's maximum y.
+    fn claim(dx: &mut [f32], left: &mut [f32], x: &[f32], y: &[f32]) {
+        for (((dx, left), &x), &y) in dx.iter_mut().zip(left).zip(x).zip(y) {
+            let hit = x == y;
+            *dx += if hit { *left } else { 0.0 };
+            *left = if hit { 0.0 } else { *left };
+        }
+    }
+}
+
+/// Words from this one on keep a number; and what keeps the mean.
+#[inline(always)]
+fn dropout_constants(rate: f32) -> (u32, f32) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "below 2^32"
+    )]
+    let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
+    (threshold, 1.0 / (1.0 - rate))
+}
+
+/// The scalars of an SGD step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SgdStep {
+    pub(crate) weight: f32,
+    pub(crate) learning_rate: f32,
+    pub(crate) momentum: f32,
+    pub(crate) nesterov: bool,
+    pub(crate) weight_decay: f32,
+}
+
+/// The scalars of an AdamW step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamStep {
+    pub(crate) weight: f32,
+    pub(crate) beta1: f32,
+    pub(crate) rest1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) rest2: f32,
+    pub(crate) epsilon: f32,
+    /// Learning rate over the first moment's bias correction.
+    pub(crate) step_size: f32,
+    /// Root of the second moment's bias correction.
+    pub(crate) root_correction2: f32,
+    /// Share of a weight that decay leaves.
+    pub(crate) keep: f32,
+}
+
+#[cfg(test)]
+mod tests;

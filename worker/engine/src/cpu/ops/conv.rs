@@ -1,0 +1,203 @@
+//! Convolutions, as products over unfolded windows. A tile of windows is unfolded at a time, so
+//! that the product reads it from the cache.
+
+use stoker_model::{Conv, Op};
+
+use super::super::product::{Matrix, multiply};
+use super::super::{lanes, unfold};
+use super::{Context, Epilogue, each_group, gradient};
+
+/// A tile: which images of a group, and which of their output rows.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    image: usize,
+    images: usize,
+    row: usize,
+    rows: usize,
+}
+
+/// The tiles of `images` images, in order.
+fn tiles(conv: &Conv, images: usize) -> impl Iterator<Item = Cut> {
+    let (tile, out_height) = (conv.tile, conv.out_height);
+    (0..images).step_by(tile.images).flat_map(move |image| {
+        (0..out_height).step_by(tile.rows).map(move |row| Cut {
+            image,
+            images: tile.images.min(images - image),
+            row,
+            rows: tile.rows.min(out_height - row),
+        })
+    })
+}
+
+impl Cut {
+    /// Windows in the tile.
+    const fn positions(&self, conv: &Conv) -> usize {
+        self.images * self.rows * conv.out_width
+    }
+
+    /// Where the tile's outputs are in a group's `[images, positions, out_channels]`.
+    const fn outputs(&self, conv: &Conv) -> std::ops::Range<usize> {
+        let first = (self.image * conv.out_height + self.row) * conv.out_width;
+        first * conv.out_channels..(first + self.positions(conv)) * conv.out_channels
+    }
+
+    /// Where an image of the tile is in a group's inputs.
+    const fn input(&self, conv: &Conv, index: usize) -> std::ops::Range<usize> {
+        let first = (self.image + index) * conv.in_floats();
+        first..first + conv.in_floats()
+    }
+
+    /// Floats of one image's windows.
+    const fn image_columns(&self, conv: &Conv) -> usize {
+        self.rows * conv.out_width * conv.window()
+    }
+
+    fn unfold(&self, level: lanes::Level, conv: &Conv, x: &[f32], columns: &mut [f32]) {
+        let size = self.image_columns(conv);
+        for (index, columns) in columns.chunks_exact_mut(size).take(self.images).enumerate() {
+            let image = &x[self.input(conv, index)];
+            unfold::unfold(level, columns, image, conv, self.row, self.rows);
+        }
+    }
+}
+
+/// y = f(conv(x, W) + b); groups cut the rows.
+pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
+    let Op::Conv2d {
+        x,
+        y,
+        weight,
+        bias,
+        activation,
+        pre,
+        conv,
+        columns,
+    } = op
+    else {
+        return;
+    };
+    let plan = context.plan();
+    let rows = plan.rows.div_ceil(groups);
+    let window = conv.window();
+    let weight = Matrix::new(context.parameter(*weight), conv.out_channels, window).transposed();
+    let epilogue = Epilogue {
+        level: context.level,
+        bias: bias.map(|bias| context.parameter(bias)),
+        activation: *activation,
+    };
+    let out = rows * conv.positions() * conv.out_channels;
+    let [x, y, pre, columns] = context.arena.optional([Some(*x), Some(*y), *pre, *columns]);
+    let sizes = [
+        (x, rows * conv.in_floats()),
+        (y, out),
+        (pre, out),
+        (columns, conv.tile_floats()),
+    ];
+    each_group(groups, sizes, |_, [x, y, pre, columns]| {
+        for cut in tiles(conv, x.len() / conv.in_floats()) {
+            cut.unfold(epilogue.level, conv, x, columns);
+            let positions = cut.positions(conv);
+            let windows = Matrix::new(&columns[..positions * window], positions, window);
+            let outputs = cut.outputs(conv);
+            let y = &mut y[outputs.clone()];
+            multiply(epilogue.level, plan.k_block, y, false, windows, weight);
+            let pre = if pre.is_empty() {
+                &mut []
+            } else {
+                &mut pre[outputs]
+            };
+            epilogue.apply(y, pre);
+        }
+    });
+}
+
+/// dW; groups cut the rows, and each keeps a sum of its own.
+pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
+    let Op::Conv2dGradWeight {
+        dy,
+        x,
+        weight,
+        conv,
+        columns,
+        partials,
+    } = op
+    else {
+        return;
+    };
+    let (plan, level) = (context.plan(), context.level);
+    let rows = plan.rows.div_ceil(groups);
+    let window = conv.window();
+    let values = [Some(*dy), Some(*x), *columns, *partials];
+    let [dy, x, columns, partials] = context.arena.optional(values);
+    let dw = gradient(context.gradients, plan, *weight);
+    let sum = |dy: &[f32], x: &[f32], columns: &mut [f32], dw: &mut [f32]| {
+        dw.fill(0.0);
+        for cut in tiles(conv, x.len() / conv.in_floats()) {
+            cut.unfold(level, conv, x, columns);
+            let positions = cut.positions(conv);
+            let windows = Matrix::new(&columns[..positions * window], positions, window);
+            let dy = Matrix::new(&dy[cut.outputs(conv)], positions, conv.out_channels);
+            multiply(level, plan.k_block, dw, true, dy.transposed(), windows);
+        }
+    };
+    if groups == 1 {
+        return sum(dy, x, columns, dw);
+    }
+    let out = rows * conv.positions() * conv.out_channels;
+    let sizes = [
+        (dy, out),
+        (x, rows * conv.in_floats()),
+        (columns, conv.tile_floats()),
+        (&mut *partials, dw.len()),
+    ];
+    each_group(groups, sizes, |_, [dy, x, columns, partial]| {
+        sum(dy, x, columns, partial)
+    });
+    add_partials(level, dw, partials);
+}
+
+/// The sum of the groups' sums, in their order.
+pub(super) fn add_partials(level: lanes::Level, sum: &mut [f32], partials: &[f32]) {
+    sum.fill(0.0);
+    for partial in partials.chunks_exact(sum.len()) {
+        lanes::add(level, sum, partial);
+    }
+}
+
+/// dx; groups cut the rows.
+pub(super) fn grad_input(op: &Op, groups: usize, context: &mut Context<'_>) {
+    let Op::Conv2dGradInput {
+        dy,
+        dx,
+        weight,
+        conv,
+        columns,
+    } = op
+    else {
+        return;
+    };
+    let (plan, level) = (context.plan(), context.level);
+    let rows = plan.rows.div_ceil(groups);
+    let window = conv.window();
+    let weight = Matrix::new(context.parameter(*weight), conv.out_channels, window);
+    let [dy, dx, columns] = context.arena.optional([Some(*dy), Some(*dx), *columns]);
+    let sizes = [
+        (dy, rows * conv.positions() * conv.out_channels),
+        (dx, rows * conv.in_floats()),
+        (columns, conv.tile_floats()),
+    ];
+    each_group(groups, sizes, |_, [dy, dx, columns]| {
+        dx.fill(0.0);
+        for cut in tiles(conv, dx.len() / conv.in_floats()) {
+            let positions = cut.positions(conv);
+            let dy = Matrix::new(&dy[cut.outputs(conv)], positions, conv.out_channels);
+            let columns = &mut columns[..positions * window];
+            multiply(level, plan.k_block, columns, false, dy, weight);
+            let each = columns.chunks_exact(cut.image_columns(conv));
+            for (index, columns) in each.enumerate() {
+                let image = &mut dx[cut.input(conv, index)];
+                unfold::fold(level, image, columns, conv, cut.row, cut.rows);
+            }
+        }
+    });
+}

@@ -1,0 +1,92 @@
+//! Linear layers.
+
+use stoker_model::Op;
+
+use super::super::product::{Matrix, multiply};
+use super::{Context, Epilogue, each_group, gradient};
+
+/// y = f(x Wᵀ + b); groups cut the rows.
+pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
+    let Op::Linear {
+        x,
+        y,
+        weight,
+        bias,
+        activation,
+        pre,
+        inputs,
+        outputs,
+    } = op
+    else {
+        return;
+    };
+    let plan = context.plan();
+    let rows = plan.rows.div_ceil(groups);
+    let weight = Matrix::new(context.parameter(*weight), *outputs, *inputs).transposed();
+    let epilogue = Epilogue {
+        level: context.level,
+        bias: bias.map(|bias| context.parameter(bias)),
+        activation: *activation,
+    };
+    let [x, y, pre] = context.arena.optional([Some(*x), Some(*y), *pre]);
+    let sizes = [
+        (x, rows * inputs),
+        (y, rows * outputs),
+        (pre, rows * outputs),
+    ];
+    each_group(groups, sizes, |_, [x, y, pre]| {
+        let x = Matrix::new(x, x.len() / inputs, *inputs);
+        multiply(epilogue.level, plan.k_block, y, false, x, weight);
+        epilogue.apply(y, pre);
+    });
+}
+
+/// dW = dyᵀ x; groups cut W's rows.
+pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
+    let Op::LinearGradWeight {
+        dy,
+        x,
+        weight,
+        inputs,
+        outputs,
+    } = op
+    else {
+        return;
+    };
+    let (plan, level) = (context.plan(), context.level);
+    let [dy, x] = context.arena.views([*dy, *x]);
+    let dy = Matrix::new(dy, plan.rows, *outputs).transposed();
+    let x = Matrix::new(x, plan.rows, *inputs);
+    let rows = outputs.div_ceil(groups);
+    let dw = gradient(context.gradients, plan, *weight);
+    each_group(groups, [(dw, rows * inputs)], |group, [dw]| {
+        let some = dy.rows_from(group * rows, dw.len() / inputs);
+        multiply(level, plan.k_block, dw, false, some, x);
+    });
+}
+
+/// dx = dy W; groups cut the rows.
+pub(super) fn grad_input(op: &Op, groups: usize, context: &mut Context<'_>) {
+    let Op::LinearGradInput {
+        dy,
+        dx,
+        weight,
+        inputs,
+        outputs,
+    } = op
+    else {
+        return;
+    };
+    let (plan, level) = (context.plan(), context.level);
+    let rows = plan.rows.div_ceil(groups);
+    let weight = Matrix::new(context.parameter(*weight), *outputs, *inputs);
+    let [dy, dx] = context.arena.views([*dy, *dx]);
+    each_group(
+        groups,
+        [(dy, rows * outputs), (dx, rows * inputs)],
+        |_, [dy, dx]| {
+            let dy = Matrix::new(dy, dy.len() / outputs, *outputs);
+            multiply(level, plan.k_block, dx, false, dy, weight);
+        },
+    );
+}

@@ -1,0 +1,309 @@
+//! A run's memory on the CPU, and the steps over it.
+
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use stoker_domain::job::FailureKind;
+use stoker_model::{Kernel, Plan, ValueId};
+
+use super::ops::{self, Context};
+use super::simd::Level;
+use super::views::Arena;
+use super::{lanes, loss, optimizer};
+use crate::device::{Bad, Session, Shard};
+use crate::error::{EngineError, SAMPLES_MAX};
+
+/// Floats that one thread adds or checks at a time.
+const CHUNK: usize = 1 << 14;
+
+/// Weights, optimiser state, gradient tree and arena.
+pub(crate) struct CpuSession {
+    pool: Arc<ThreadPool>,
+    memory: Memory,
+}
+
+struct Memory {
+    level: Level,
+    plan: Arc<Plan>,
+    weights: Vec<f32>,
+    optimizer: Vec<Vec<f32>>,
+    /// The tree over shards as a stack: each entry sums a power of two of neighbouring shards,
+    /// larger ones below.
+    gradients: Vec<Vec<f32>>,
+    /// Shards added in this step.
+    added: usize,
+    arena: Vec<f32>,
+    /// The loss of each row of a shard.
+    losses: Vec<f64>,
+}
+
+impl CpuSession {
+    pub(crate) fn new(
+        pool: Arc<ThreadPool>,
+        level: Level,
+        plan: Arc<Plan>,
+    ) -> Result<Self, EngineError> {
+        let weights = plan.parameter_floats;
+        let buffers = |count: usize| (0..count).map(|_| allocate(weights)).collect();
+        let optimizer: Result<Vec<_>, _> = buffers(plan.optimizer_slots());
+        let gradients: Result<Vec<_>, _> = buffers(plan.gradient_slots());
+        let memory = Memory {
+            level,
+            weights: allocate(weights)?,
+            optimizer: optimizer?,
+            gradients: gradients?,
+            added: 0,
+            arena: allocate(plan.arena_floats)?,
+            losses: vec![0.0; plan.rows],
+            plan,
+        };
+        Ok(Self { pool, memory })
+    }
+
+    /// The gradients summed so far in this step.
+    #[cfg(test)]
+    pub(crate) fn gradients(&self) -> &[f32] {
+        &self.memory.gradients[0]
+    }
+
+    /// Bytes of the buffers whose sizes the quote foretells.
+    #[cfg(test)]
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        let memory = &self.memory;
+        let buffers = memory.optimizer.iter().chain(&memory.gradients);
+        let floats: usize = buffers.map(Vec::capacity).sum();
+        4 * (floats + memory.weights.capacity() + memory.arena.capacity()) as u64
+    }
+}
+
+/// Zeros, or a failure that says how much was asked for.
+fn allocate(floats: usize) -> Result<Vec<f32>, EngineError> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(floats).map_err(|_| {
+        let message = format!("can't allocate {} bytes", floats * 4);
+        EngineError::new(FailureKind::Capacity, message)
+    })?;
+    buffer.resize(floats, 0.0);
+    Ok(buffer)
+}
+
+/// left += right.
+fn add(level: Level, left: &mut [f32], right: &[f32]) {
+    left.par_chunks_mut(CHUNK)
+        .zip(right.par_chunks(CHUNK))
+        .for_each(|(left, right)| lanes::add(level, left, right));
+}
+
+impl Memory {
+    /// Copies a shard's rows in, and zeros after them.
+    fn load(&mut self, shard: &Shard<'_>) {
+        let features = &self.plan.values[self.plan.features.0];
+        let buffer = &mut self.arena[features.offset..][..features.floats];
+        let (rows, padding) = buffer.split_at_mut(shard.features.len());
+        rows.copy_from_slice(shard.features);
+        padding.fill(0.0);
+    }
+
+    fn execute(&mut self, kernel: &Kernel, shard: &Shard<'_>, train: bool, slot: usize) {
+        let mut context = Context {
+            level: self.level,
+            arena: Arena {
+                plan: &self.plan,
+                floats: &mut self.arena,
+            },
+            weights: &self.weights,
+            gradients: &mut self.gradients[slot],
+            train,
+            step: shard.step,
+            first_row: shard.first_row,
+        };
+        ops::execute(kernel, &mut context);
+    }
+
+    fn forward(&mut self, shard: &Shard<'_>, train: bool) {
+        self.load(shard);
+        let plan = Arc::clone(&self.plan);
+        for kernel in &plan.forward {
+            self.execute(kernel, shard, train, 0);
+        }
+    }
+
+    /// The sum of the rows' losses; their gradients go to the plan's `score_gradient`.
+    fn loss(&mut self, shard: &Shard<'_>) -> f64 {
+        let plan = &self.plan;
+        let mut arena = Arena {
+            plan,
+            floats: &mut self.arena,
+        };
+        let [scores, d] = arena.views([plan.scores, plan.score_gradient]);
+        let (level, outputs) = (self.level, plan.outputs);
+        loss::grad(level, outputs, scores, shard.targets, d, &mut self.losses);
+        self.losses.iter().sum()
+    }
+
+    fn train(&mut self, shard: &Shard<'_>) -> f64 {
+        // The slot after the entries of the shards so far: one per set bit of their number.
+        let mut top = self.added.count_ones() as usize;
+        let loss = if shard.features.is_empty() {
+            self.gradients[top].fill(0.0);
+            0.0
+        } else {
+            self.forward(shard, true);
+            let loss = self.loss(shard);
+            let plan = Arc::clone(&self.plan);
+            for kernel in &plan.backward {
+                self.execute(kernel, shard, true, top);
+            }
+            loss
+        };
+        for _ in 0..self.added.trailing_ones() {
+            let (left, right) = self.gradients.split_at_mut(top);
+            if let (Some(left), Some(right)) = (left.last_mut(), right.first()) {
+                add(self.level, left, right);
+            }
+            top -= 1;
+        }
+        self.added += 1;
+        loss
+    }
+
+    /// The rows of `id` with a number that isn't finite. Scratch has no rows.
+    fn bad_rows(&self, id: ValueId, rows: usize) -> Vec<usize> {
+        let value = &self.plan.values[id.0];
+        if value.row_floats == 0 {
+            return Vec::new();
+        }
+        let numbers = &self.arena[value.offset..][..value.floats];
+        let each = numbers
+            .chunks_exact(value.row_floats)
+            .take(rows)
+            .enumerate();
+        each.filter(|(_, row)| !lanes::all_finite(self.level, row))
+            .map(|(index, _)| index)
+            .take(SAMPLES_MAX)
+            .collect()
+    }
+
+    fn diagnose(&mut self, shard: &Shard<'_>) -> Option<Bad> {
+        let plan = Arc::clone(&self.plan);
+        let rows = shard.features.len() / plan.input.width;
+        for parameter in &plan.parameters {
+            let weights = &self.weights[parameter.offset..][..parameter.floats];
+            if !lanes::all_finite(self.level, weights) {
+                return Some(bad(&parameter.name, false, Vec::new()));
+            }
+        }
+        self.load(shard);
+        let found = self.bad_rows(plan.features, rows);
+        if !found.is_empty() {
+            return Some(bad(&plan.values[plan.features.0].name, false, found));
+        }
+        for kernel in &plan.forward {
+            self.execute(kernel, shard, true, 0);
+            if let Some(found) = self.bad_output(kernel, rows) {
+                return Some(bad(&kernel.layer, false, found));
+            }
+        }
+        self.loss(shard);
+        let losses = self.losses.iter().take(rows).enumerate();
+        let found: Vec<usize> = losses
+            .filter(|(_, l)| !l.is_finite())
+            .map(|(i, _)| i)
+            .collect();
+        if !found.is_empty() {
+            return Some(bad("loss", false, found));
+        }
+        for kernel in &plan.backward {
+            self.execute(kernel, shard, true, 0);
+            if let Some(found) = self.bad_output(kernel, rows) {
+                return Some(bad(&kernel.layer, true, found));
+            }
+        }
+        None
+    }
+
+    /// The bad rows of what a kernel wrote. A bad gradient of a parameter has no rows of its own.
+    fn bad_output(&self, kernel: &Kernel, rows: usize) -> Option<Vec<usize>> {
+        for id in kernel.op.values().1 {
+            let found = self.bad_rows(id, rows);
+            if !found.is_empty() {
+                return Some(found);
+            }
+        }
+        let parameter = &self.plan.parameters[kernel.op.gradient()?.0];
+        let gradient = &self.gradients[0][parameter.offset..][..parameter.floats];
+        (!lanes::all_finite(self.level, gradient)).then(Vec::new)
+    }
+}
+
+fn bad(layer: &str, backward: bool, rows: Vec<usize>) -> Bad {
+    Bad {
+        layer: layer.to_owned(),
+        backward,
+        rows,
+    }
+}
+
+impl Session for CpuSession {
+    fn write(&mut self, weights: &[f32], optimizer: &[Vec<f32>]) {
+        self.memory.weights.copy_from_slice(weights);
+        for (buffer, values) in self.memory.optimizer.iter_mut().zip(optimizer) {
+            buffer.copy_from_slice(values);
+        }
+    }
+
+    fn read(&self) -> (Vec<f32>, Vec<Vec<f32>>) {
+        (self.memory.weights.clone(), self.memory.optimizer.clone())
+    }
+
+    fn start_step(&mut self) {
+        self.memory.added = 0;
+    }
+
+    fn train_shard(&mut self, shard: &Shard<'_>) -> f64 {
+        let memory = &mut self.memory;
+        self.pool.install(|| memory.train(shard))
+    }
+
+    fn gradients_are_finite(&self) -> bool {
+        let (memory, level) = (&self.memory, self.memory.level);
+        self.pool.install(|| {
+            let chunks = memory.gradients[0].par_chunks(CHUNK);
+            chunks.all(|chunk| lanes::all_finite(level, chunk))
+        })
+    }
+
+    fn update(&mut self, weight: f64, learning_rate: f64, step: u64) {
+        let Memory {
+            level,
+            plan,
+            weights,
+            optimizer,
+            gradients,
+            ..
+        } = &mut self.memory;
+        let scalars = (weight, learning_rate, step);
+        self.pool.install(|| {
+            let spec = &plan.train.optimizer;
+            optimizer::update(*level, spec, scalars, weights, &gradients[0], optimizer);
+        });
+    }
+
+    fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], f64) {
+        let memory = &mut self.memory;
+        let loss = self.pool.install(|| {
+            memory.forward(shard, false);
+            memory.loss(shard)
+        });
+        let scores = &self.memory.plan.values[self.memory.plan.scores.0];
+        let rows = shard.features.len() / self.memory.plan.input.width;
+        let floats = rows * self.memory.plan.outputs;
+        (&self.memory.arena[scores.offset..][..floats], loss)
+    }
+
+    fn diagnose(&mut self, shard: &Shard<'_>) -> Option<Bad> {
+        let memory = &mut self.memory;
+        self.pool.install(|| memory.diagnose(shard))
+    }
+}

@@ -1,0 +1,98 @@
+//! Measures the held-out rows.
+
+use stoker_domain::job::FailureKind;
+use stoker_model::Plan;
+
+use crate::device::Session;
+use crate::error::EngineError;
+use crate::feed::{Feed, Pass, Place};
+use crate::metric::{Metric, MetricSource};
+
+/// One virtual shard's sums over all batches.
+struct Part {
+    metrics: Vec<Box<dyn Metric>>,
+    loss: f64,
+}
+
+/// `test.loss` and `test.<metric>` over the rows in `order`.
+///
+/// # Errors
+/// What a metric or a preprocessing step gave; `numeric` when the loss isn't finite.
+pub(crate) fn evaluate(
+    plan: &Plan,
+    session: &mut dyn Session,
+    feed: &mut Feed,
+    sources: &mut [MetricSource],
+    order: &[u64],
+    step: u64,
+) -> Result<Vec<(String, f64)>, EngineError> {
+    let batches = order.len().div_ceil(plan.rows * plan.shards);
+    let mut parts: Vec<Part> = Vec::with_capacity(plan.shards);
+    for shard in 0..plan.shards {
+        let mut part = Part {
+            metrics: (sources.iter_mut().map(|source| (source.make)()))
+                .collect::<Result<_, _>>()?,
+            loss: 0.0,
+        };
+        for batch in 0..batches as u64 {
+            let place = Place {
+                pass: Pass::Test,
+                epoch: 0,
+                batch,
+                shard,
+                step,
+            };
+            let rows = feed.load(order, place)?;
+            if rows.features.is_empty() {
+                continue;
+            }
+            let (scores, loss) = session.evaluate_shard(&rows);
+            part.loss += loss;
+            for metric in &mut part.metrics {
+                metric.update(scores, plan.outputs, rows.targets)?;
+            }
+        }
+        parts.push(part);
+    }
+    let total = merge(parts)?;
+    finish(total, sources, order.len())
+}
+
+/// Merges neighbours until one is left: a binary tree, since shards are a power of two.
+fn merge(mut parts: Vec<Part>) -> Result<Option<Part>, EngineError> {
+    while parts.len() > 1 {
+        let mut merged = Vec::with_capacity(parts.len() / 2);
+        let mut rest = parts.into_iter();
+        while let Some(mut left) = rest.next() {
+            if let Some(right) = rest.next() {
+                left.loss += right.loss;
+                for (metric, mut other) in left.metrics.iter_mut().zip(right.metrics) {
+                    metric.merge(&other.save()?)?;
+                }
+            }
+            merged.push(left);
+        }
+        parts = merged;
+    }
+    Ok(parts.pop())
+}
+
+fn finish(
+    total: Option<Part>,
+    sources: &[MetricSource],
+    rows: usize,
+) -> Result<Vec<(String, f64)>, EngineError> {
+    let Some(mut total) = total else {
+        return Ok(Vec::new());
+    };
+    let loss = total.loss / rows as f64;
+    if !loss.is_finite() {
+        let message = format!("the loss of the held-out rows is {loss}");
+        return Err(EngineError::new(FailureKind::Numeric, message));
+    }
+    let mut results = vec![("test.loss".to_owned(), loss)];
+    for (source, metric) in sources.iter().zip(&mut total.metrics) {
+        results.push((format!("test.{}", source.name), metric.finish()?));
+    }
+    Ok(results)
+}

@@ -1,0 +1,41 @@
+//! Runs a plan on a device, exact to the bit.
+//!
+//! A spec and data in, weights and metrics out: nothing here knows of jobs, tenants or HTTP. The
+//! same plan, data and engine build give the same bits, whatever the number of threads.
+
+mod cpu;
+mod device;
+mod error;
+mod evaluate;
+mod feed;
+mod init;
+mod math;
+mod metric;
+mod normalise;
+mod observer;
+mod order;
+mod philox;
+mod run;
+mod schedule;
+mod table;
+mod tensors;
+#[cfg(test)]
+mod tests;
+mod transform;
+
+pub use cpu::{Cpu, device_class};
+pub use device::{Bad, Device, Session, Shard};
+pub use error::EngineError;
+pub use metric::{MakeMetric, Metric, MetricSource};
+pub use observer::{Control, Observer, StepReport};
+pub use run::{Finished, Outcome, Run, RunInput};
+pub use table::{Table, TargetRows, Targets};
+pub use transform::{Preprocess, Transform};
+
+/// The build of this engine: results are equal to the bit between runs of one build on one
+/// device class.
+#[must_use]
+pub fn build() -> String {
+    let profile = if cfg!(debug_assertions) { "+debug" } else { "" };
+    format!("stoker-engine {}{profile}", env!("CARGO_PKG_VERSION"))
+}

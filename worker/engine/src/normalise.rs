@@ -1,0 +1,126 @@
+//! The built-in step `normalise`: statistics of the training rows, and scaling by them.
+
+use serde::{Deserialize, Serialize};
+use stoker_model::{Normalise, Per, Scale};
+
+use crate::error::EngineError;
+use crate::table::Table;
+use crate::transform::Transform;
+
+/// What was taken from the training rows: x becomes (x - offset) * factor. One entry per feature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Statistics {
+    pub(crate) offset: Vec<f32>,
+    pub(crate) factor: Vec<f32>,
+}
+
+/// Minimum, maximum and sums of one group of numbers.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
+    count: f64,
+    min: f64,
+    max: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    const NONE: Self = Self {
+        count: 0.0,
+        min: f64::INFINITY,
+        max: f64::NEG_INFINITY,
+        mean: 0.0,
+        squares: 0.0,
+    };
+
+    /// Takes in a number (Welford 1962).
+    fn add(&mut self, x: f64) {
+        self.count += 1.0;
+        self.min = self.min.min(x);
+        self.max = self.max.max(x);
+        let off = x - self.mean;
+        self.mean += off / self.count;
+        self.squares += off * (x - self.mean);
+    }
+
+    /// Offset and factor. Numbers that never change are only moved.
+    #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
+    fn scaling(&self, scale: Scale) -> (f32, f32) {
+        let (offset, span) = match scale {
+            Scale::Standard => (self.mean, (self.squares / self.count).sqrt()),
+            Scale::MinMax => (self.min, self.max - self.min),
+        };
+        let factor = if span > 0.0 { 1.0 / span } else { 1.0 };
+        (offset as f32, factor as f32)
+    }
+}
+
+/// Takes the statistics of `rows`.
+pub(crate) fn fit(config: Normalise, table: &Table, rows: &[u64]) -> Statistics {
+    let width = table.width();
+    let groups = match config.per {
+        Per::Feature => width,
+        Per::All => 1,
+    };
+    let mut moments = vec![Moments::NONE; groups];
+    for &row in rows {
+        for (index, &x) in table.row(index_of(row)).iter().enumerate() {
+            moments[index % groups].add(f64::from(x));
+        }
+    }
+    let scalings = moments.iter().map(|moments| moments.scaling(config.mode));
+    let (offset, factor): (Vec<f32>, Vec<f32>) = scalings.cycle().take(width).unzip();
+    Statistics { offset, factor }
+}
+
+/// A row id as an index; ids come from a table in memory.
+pub(crate) fn index_of(row: u64) -> usize {
+    usize::try_from(row).unwrap_or(usize::MAX)
+}
+
+impl Transform for Statistics {
+    fn apply(
+        &mut self,
+        features: &mut Vec<f32>,
+        _rows: &[u64],
+        _seed: u64,
+    ) -> Result<(), EngineError> {
+        for row in features.chunks_exact_mut(self.offset.len()) {
+            for ((x, offset), factor) in row.iter_mut().zip(&self.offset).zip(&self.factor) {
+                *x = (*x - offset) * factor;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Targets;
+
+    fn normalised(mode: Scale, per: Per) -> Vec<f32> {
+        let features = vec![0.0, 10.0, 5.0, 2.0, 30.0, 5.0, 100.0, 100.0, 100.0];
+        let table = Table::new(features, 3, Targets::Classes(vec![0; 3])).unwrap();
+        let mut statistics = fit(Normalise { mode, per }, &table, &[0, 1]);
+        let mut rows = [table.row(0), table.row(1)].concat();
+        statistics.apply(&mut rows, &[0, 1], 0).unwrap();
+        rows
+    }
+
+    #[test]
+    fn scales_by_the_training_rows_alone() {
+        assert_eq!(
+            normalised(Scale::MinMax, Per::Feature),
+            [0.0, 0.0, 0.0, 1.0, 1.0, 0.0]
+        );
+        assert_eq!(
+            normalised(Scale::Standard, Per::Feature),
+            [-1.0, -1.0, 0.0, 1.0, 1.0, 0.0]
+        );
+        let all = normalised(Scale::MinMax, Per::All);
+        assert_eq!((all[0], all[4]), (0.0, 1.0));
+        let mean: f32 = normalised(Scale::Standard, Per::All).iter().sum();
+        assert!(mean.abs() < 1e-5);
+    }
+}

@@ -1,0 +1,177 @@
+//! Which rows are held out, and in which order the others come. Pure functions of the seeds, so
+//! that a step's rows follow from its number.
+
+use stoker_domain::job::FailureKind;
+use stoker_domain::spec::SplitSpec;
+
+use crate::error::EngineError;
+use crate::philox::{Purpose, Stream};
+use crate::table::Targets;
+
+/// Row ids of the two sides, ascending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Split {
+    pub(crate) train: Vec<u64>,
+    pub(crate) test: Vec<u64>,
+}
+
+/// Holds out rows: the share's count is rounded up. Stratified, each class gives its share, and
+/// what rounding leaves comes from the classes with the largest remainders.
+///
+/// # Errors
+/// `data` when no row would be left to train on, `user` when values are to be stratified.
+pub(crate) fn split(
+    spec: &SplitSpec,
+    targets: &Targets,
+    rows: usize,
+) -> Result<Split, EngineError> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count"
+    )]
+    let held_out = (rows as f64 * spec.test).ceil() as usize;
+    if held_out >= rows {
+        let message = format!("{held_out} of {rows} rows held out: none is left to train on");
+        return Err(EngineError::new(FailureKind::Data, message));
+    }
+    let order = shuffled(Stream::new(spec.seed, Purpose::Split, 0, 0), rows);
+    let mut is_test = vec![false; rows];
+    if spec.stratify {
+        let Targets::Classes(classes) = targets else {
+            let message = "split.stratify needs classes, the target holds values";
+            return Err(EngineError::new(FailureKind::User, message));
+        };
+        let mut open = shares(classes, held_out);
+        for &row in &order {
+            let left = &mut open[classes[row as usize] as usize];
+            if *left > 0 {
+                *left -= 1;
+                is_test[row as usize] = true;
+            }
+        }
+    } else {
+        for &row in &order[..held_out] {
+            is_test[row as usize] = true;
+        }
+    }
+    let is_test = &is_test;
+    let side = |test: bool| {
+        (0..rows)
+            .filter(move |&row| is_test[row] == test)
+            .map(|row| row as u64)
+    };
+    Ok(Split {
+        train: side(false).collect(),
+        test: side(true).collect(),
+    })
+}
+
+/// How many rows of each class to hold out.
+fn shares(classes: &[u32], held_out: usize) -> Vec<usize> {
+    let count = classes.iter().max().map_or(0, |&max| max as usize + 1);
+    let mut sizes = vec![0_usize; count];
+    for &class in classes {
+        sizes[class as usize] += 1;
+    }
+    let exact = |size: usize| size * held_out;
+    let mut shares: Vec<usize> = sizes
+        .iter()
+        .map(|&size| exact(size) / classes.len())
+        .collect();
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_key(|&class| {
+        (
+            std::cmp::Reverse(exact(sizes[class]) % classes.len()),
+            class,
+        )
+    });
+    let left = held_out - shares.iter().sum::<usize>();
+    for &class in order.iter().take(left) {
+        shares[class] += 1;
+    }
+    shares
+}
+
+/// 0 to `count`, shuffled (Fisher and Yates).
+fn shuffled(stream: Stream, count: usize) -> Vec<u64> {
+    let mut order: Vec<u64> = (0..count as u64).collect();
+    shuffle(stream, &mut order);
+    order
+}
+
+fn shuffle(stream: Stream, order: &mut [u64]) {
+    for last in (1..order.len()).rev() {
+        #[expect(clippy::cast_possible_truncation, reason = "below a slice's length")]
+        let other = stream.below(last as u64, last as u64 + 1) as usize;
+        order.swap(last, other);
+    }
+}
+
+/// The training rows in the order of an epoch, which counts from 0.
+pub(crate) fn shuffle_epoch(seed: u64, epoch: u64, train: &[u64], order: &mut Vec<u64>) {
+    order.clear();
+    order.extend_from_slice(train);
+    shuffle(Stream::new(seed, Purpose::Shuffle, 0, epoch), order);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(test: f64, stratify: bool) -> SplitSpec {
+        SplitSpec {
+            test,
+            seed: 4,
+            stratify,
+        }
+    }
+
+    #[test]
+    fn sides_are_disjoint_and_complete() {
+        let targets = Targets::Classes((0..101).map(|i| i % 3).collect());
+        for stratify in [false, true] {
+            let split = split(&spec(0.25, stratify), &targets, 101).unwrap();
+            assert_eq!(split.test.len(), 26);
+            let mut all = [split.train, split.test].concat();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..101));
+        }
+    }
+
+    #[test]
+    fn stratified_sides_keep_the_classes_shares() {
+        let classes: Vec<u32> = (0..1000)
+            .map(|i| u32::from(i % 10 == 0) + u32::from(i % 50 == 0))
+            .collect();
+        let split = split(&spec(0.3, true), &Targets::Classes(classes.clone()), 1000).unwrap();
+        for (class, expected) in [(0, 270), (1, 24), (2, 6)] {
+            let rows = split
+                .test
+                .iter()
+                .filter(|&&row| classes[row as usize] == class);
+            assert_eq!(rows.count(), expected, "class {class}");
+        }
+    }
+
+    #[test]
+    fn nothing_left_to_train_on_is_an_error() {
+        let error = split(&spec(0.9, false), &Targets::Classes(vec![0]), 1).unwrap_err();
+        assert_eq!(error.kind, FailureKind::Data);
+    }
+
+    #[test]
+    fn epochs_are_permutations_that_differ() {
+        let train: Vec<u64> = (10..60).collect();
+        let mut orders = Vec::new();
+        for epoch in 0..3 {
+            let mut order = Vec::new();
+            shuffle_epoch(1, epoch, &train, &mut order);
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, train);
+            orders.push(order);
+        }
+        assert!(orders[0] != orders[1] && orders[1] != orders[2]);
+    }
+}

@@ -1,0 +1,120 @@
+//! A data set in memory, as the engine takes it.
+
+use stoker_domain::job::FailureKind;
+use stoker_model::{InputDescription, Target};
+
+use crate::error::EngineError;
+
+/// Features and targets of all rows. A row's id is its index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    features: Vec<f32>,
+    width: usize,
+    targets: Targets,
+    rows: usize,
+}
+
+/// What is to be predicted, for all rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// A class index per row.
+    Classes(Vec<u32>),
+    /// Numbers: `[rows, width]`, row-major.
+    Values {
+        /// The numbers.
+        values: Vec<f32>,
+        /// Numbers per row.
+        width: usize,
+    },
+}
+
+/// What is to be predicted, for the rows of one virtual shard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TargetRows<'a> {
+    /// A class index per row.
+    Classes(&'a [u32]),
+    /// Numbers: `[rows, width]`, row-major.
+    Values(&'a [f32]),
+}
+
+impl Table {
+    /// A table of `features`, `[rows, width]` row-major, and `targets`.
+    ///
+    /// # Errors
+    /// `data` when the lengths don't agree or there are no rows.
+    pub fn new(features: Vec<f32>, width: usize, targets: Targets) -> Result<Self, EngineError> {
+        let rows = match &targets {
+            Targets::Classes(classes) => Some(classes.len()),
+            Targets::Values { values, width } => values.len().checked_div(*width),
+        };
+        let rows = rows.filter(|&rows| {
+            let whole = match &targets {
+                Targets::Classes(_) => true,
+                Targets::Values { values, width } => values.len() == rows * width,
+            };
+            rows > 0 && width > 0 && whole && rows.checked_mul(width) == Some(features.len())
+        });
+        let Some(rows) = rows else {
+            let message = format!(
+                "{} feature numbers in rows of {width} don't match the targets",
+                features.len()
+            );
+            return Err(EngineError::new(FailureKind::Data, message));
+        };
+        Ok(Self {
+            features,
+            width,
+            targets,
+            rows,
+        })
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Feature numbers per row.
+    #[must_use]
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The features of one row.
+    pub(crate) fn row(&self, row: usize) -> &[f32] {
+        &self.features[row * self.width..][..self.width]
+    }
+
+    /// The targets of all rows.
+    #[must_use]
+    pub const fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Checks that a plan can be fed with this table.
+    pub(crate) fn check(&self, input: &InputDescription) -> Result<(), EngineError> {
+        let fits = match (&self.targets, input.target) {
+            (Targets::Classes(classes), Target::Classes(count)) => {
+                if let Some(row) = classes.iter().position(|&class| class as usize >= count) {
+                    let message = format!(
+                        "class {} in row {row}, but there are {count} classes, from 0",
+                        classes[row]
+                    );
+                    return Err(EngineError::new(FailureKind::Data, message).about(&[row as u64]));
+                }
+                true
+            }
+            (Targets::Values { width, .. }, Target::Values(needed)) => *width == needed,
+            _ => false,
+        };
+        if fits && self.width == input.width {
+            return Ok(());
+        }
+        let message = format!(
+            "the table has {} features per row and targets of another kind or width than the plan, which takes {} features and {:?}",
+            self.width, input.width, input.target
+        );
+        Err(EngineError::new(FailureKind::Data, message))
+    }
+}

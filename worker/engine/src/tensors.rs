@@ -1,0 +1,166 @@
+//! Weights and checkpoints as safetensors.
+//!
+//! The header is written here, with its fields in order, so that equal runs give equal bytes; the
+//! `safetensors` crate reads it back and checks it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use stoker_domain::job::FailureKind;
+use stoker_model::Plan;
+
+use crate::error::EngineError;
+use crate::normalise::Statistics;
+
+/// Version tag of a checkpoint.
+pub(crate) const VERSION: u16 = 1;
+/// Key of our own metadata.
+const METADATA: &str = "stoker";
+
+/// What a checkpoint holds besides tensors. The position in the data and of the random numbers
+/// follows from the step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Metadata {
+    pub(crate) version: u16,
+    pub(crate) plan: String,
+    /// Steps made.
+    pub(crate) step: u64,
+    /// Rows of the data set, and how they were split: a resumed run must see the same ones.
+    pub(crate) rows: u64,
+    pub(crate) split: String,
+    /// Of each `normalise` step, in order.
+    pub(crate) normalise: Vec<Statistics>,
+    /// Mean loss of the last step.
+    pub(crate) train_loss: Option<f64>,
+}
+
+/// A state to go on from, in the plan's layout.
+pub(crate) struct State {
+    pub(crate) metadata: Metadata,
+    pub(crate) weights: Vec<f32>,
+    pub(crate) optimizer: Vec<Vec<f32>>,
+}
+
+/// The finished weights: PyTorch's names and shapes.
+pub(crate) fn write_weights(plan: &Plan, metadata: &Metadata, weights: &[f32]) -> Vec<u8> {
+    // Loaders of PyTorch models look for this key.
+    write(plan, metadata, &[("format", "pt")], weights, &[])
+}
+
+/// Weights, then the optimiser's buffers as `optimizer.<index>.<parameter>`.
+pub(crate) fn write_checkpoint(plan: &Plan, state: &State) -> Vec<u8> {
+    write(plan, &state.metadata, &[], &state.weights, &state.optimizer)
+}
+
+fn write(
+    plan: &Plan,
+    metadata: &Metadata,
+    more: &[(&str, &str)],
+    weights: &[f32],
+    optimizer: &[Vec<f32>],
+) -> Vec<u8> {
+    let metadata = serde_json::to_string(metadata).unwrap_or_default();
+    let mut pairs: BTreeMap<&str, &str> = more.iter().copied().collect();
+    pairs.insert(METADATA, &metadata);
+    let mut header = format!("{{\"__metadata__\":{}", json(&pairs));
+    let buffers = || std::iter::once(weights).chain(optimizer.iter().map(Vec::as_slice));
+    let mut offset = 0;
+    for (index, _) in buffers().enumerate() {
+        for parameter in &plan.parameters {
+            let name = tensor_name(index, &parameter.name);
+            let end = offset + 4 * parameter.floats;
+            let _ = write!(
+                header,
+                ",{}:{{\"dtype\":\"F32\",\"shape\":{},\"data_offsets\":[{offset},{end}]}}",
+                json(&name),
+                json(&parameter.shape)
+            );
+            offset = end;
+        }
+    }
+    header.push('}');
+    // The data starts at a multiple of 8.
+    header.extend(std::iter::repeat_n(
+        ' ',
+        header.len().next_multiple_of(8) - header.len(),
+    ));
+    let mut bytes = Vec::with_capacity(8 + header.len() + offset);
+    bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    for buffer in buffers() {
+        for parameter in &plan.parameters {
+            let stored = &buffer[parameter.offset..][..parameter.floats];
+            for index in 0..parameter.floats {
+                let number = stored[parameter.order.stored_index(index)];
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+    }
+    bytes
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Buffer 0 holds the weights, the others the optimiser's state.
+fn tensor_name(buffer: usize, parameter: &str) -> String {
+    match buffer.checked_sub(1) {
+        None => parameter.to_owned(),
+        Some(index) => format!("optimizer.{index}.{parameter}"),
+    }
+}
+
+/// Reads a checkpoint of this plan.
+///
+/// # Errors
+/// `user` when it is another plan's, `data` when it isn't whole.
+pub(crate) fn read_checkpoint(plan: &Plan, bytes: &[u8]) -> Result<State, EngineError> {
+    let broken = |what: &dyn std::fmt::Display| {
+        EngineError::new(
+            FailureKind::Data,
+            format!("the checkpoint isn't whole: {what}"),
+        )
+    };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(&error))?;
+    let metadata = (header.metadata().as_ref())
+        .and_then(|pairs| pairs.get(METADATA))
+        .ok_or_else(|| broken(&"its metadata is missing"))?;
+    let metadata: Metadata = serde_json::from_str(metadata).map_err(|error| broken(&error))?;
+    if metadata.version != VERSION || metadata.plan != plan.hash() {
+        let message = format!(
+            "the checkpoint is of plan {} (version {}), this is plan {} (version {VERSION})",
+            metadata.plan,
+            metadata.version,
+            plan.hash()
+        );
+        return Err(EngineError::new(FailureKind::User, message));
+    }
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
+    let mut buffers = vec![vec![0.0; plan.parameter_floats]; 1 + plan.optimizer_slots()];
+    for (index, buffer) in buffers.iter_mut().enumerate() {
+        for parameter in &plan.parameters {
+            let name = tensor_name(index, &parameter.name);
+            let tensor = tensors.tensor(&name).map_err(|error| broken(&error))?;
+            let (numbers, rest) = tensor.data().as_chunks::<4>();
+            if tensor.shape() != parameter.shape
+                || !rest.is_empty()
+                || numbers.len() != parameter.floats
+            {
+                return Err(broken(&format!("`{name}` has another shape")));
+            }
+            let stored = &mut buffer[parameter.offset..][..parameter.floats];
+            for (index, number) in numbers.iter().enumerate() {
+                stored[parameter.order.stored_index(index)] = f32::from_le_bytes(*number);
+            }
+        }
+    }
+    let weights = buffers.remove(0);
+    Ok(State {
+        metadata,
+        weights,
+        optimizer: buffers,
+    })
+}

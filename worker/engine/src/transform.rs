@@ -1,0 +1,59 @@
+//! Steps that change a batch before the model sees it.
+
+use stoker_domain::FieldError;
+use stoker_domain::spec::{Apply, PreprocessSpec};
+use stoker_model::Normalise;
+
+use crate::error::EngineError;
+
+/// Changes the features of one virtual shard.
+pub trait Transform: Send {
+    /// Changes `features`, `[rows.len(), width]` row-major, in place or by other contents of the
+    /// same length. `rows` are the rows' ids. `seed` is a function of the job's seed, the epoch,
+    /// the batch and the shard, so that the number of workers changes nothing.
+    ///
+    /// # Errors
+    /// Of kind `plugin` as a rule. The engine adds the step and the rows.
+    fn apply(
+        &mut self,
+        features: &mut Vec<f32>,
+        rows: &[u64],
+        seed: u64,
+    ) -> Result<(), EngineError>;
+}
+
+/// One preprocessing step of a run.
+pub struct Preprocess {
+    pub(crate) apply: Apply,
+    pub(crate) kind: PreprocessKind,
+}
+
+pub(crate) enum PreprocessKind {
+    Normalise(Normalise),
+    Custom(Box<dyn Transform>),
+}
+
+impl Preprocess {
+    /// A step of the caller's, such as a plugin.
+    #[must_use]
+    pub fn custom(apply: Apply, transform: Box<dyn Transform>) -> Self {
+        Self {
+            apply,
+            kind: PreprocessKind::Custom(transform),
+        }
+    }
+
+    /// A built-in step, or nothing when the spec names a plugin.
+    ///
+    /// # Errors
+    /// At the step's field that is wrong, as in `config.mode`.
+    pub fn builtin(spec: &PreprocessSpec) -> Result<Option<Self>, FieldError> {
+        let Some(stoker_domain::spec::Preprocessing::Normalise) = spec.builtin else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            apply: spec.apply,
+            kind: PreprocessKind::Normalise(Normalise::parse(&spec.config)?),
+        }))
+    }
+}

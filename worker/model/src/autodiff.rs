@@ -1,0 +1,183 @@
+//! Reverse-mode differentiation of the forward graph.
+//!
+//! Every value has one reader, which the graph made sure of, so a gradient is written once and
+//! may be changed in place.
+
+use std::collections::HashMap;
+
+use crate::graph::{Graph, Node};
+use crate::op::{Op, ValueId, needs_input};
+
+/// Appends the backward operations: from the gradient of the scores to those of the parameters.
+pub(crate) fn differentiate(mut graph: Graph) -> Graph {
+    let trained = trained_values(&graph);
+    let mut gradients: HashMap<ValueId, ValueId> = HashMap::new();
+    let scores = ValueId(graph.scores);
+    let outputs = graph.values[scores.0].row_floats;
+    let seed = graph.value("loss", outputs);
+    graph.score_gradient = seed.0;
+    gradients.insert(scores, seed);
+    for Node { layer, op } in graph.forward.clone().into_iter().rev() {
+        let (reads, writes) = op.values();
+        let (Some(&x), Some(&y)) = (reads.first(), writes.first()) else {
+            continue;
+        };
+        let Some(&dy) = gradients.get(&y) else {
+            continue;
+        };
+        let wanted = trained.contains(&x);
+        let mut backward = Backward {
+            graph: &mut graph,
+            layer: &layer,
+            x,
+            dy,
+            wanted,
+        };
+        if let Some(dx) = backward.of(&op, y) {
+            gradients.insert(x, dx);
+        }
+    }
+    graph
+}
+
+/// The values that depend on a parameter: only their gradients are of use.
+fn trained_values(graph: &Graph) -> Vec<ValueId> {
+    let mut trained: Vec<ValueId> = Vec::new();
+    for Node { op, .. } in &graph.forward {
+        let (reads, writes) = op.values();
+        let has_parameter = matches!(
+            op,
+            Op::Linear { .. } | Op::Conv2d { .. } | Op::AddBias { .. }
+        );
+        if has_parameter || reads.iter().any(|value| trained.contains(value)) {
+            trained.extend(writes);
+        }
+    }
+    trained
+}
+
+struct Backward<'a> {
+    graph: &'a mut Graph,
+    layer: &'a str,
+    x: ValueId,
+    dy: ValueId,
+    /// Whether x's gradient is of use.
+    wanted: bool,
+}
+
+impl Backward<'_> {
+    fn push(&mut self, op: Op) {
+        self.graph.backward.push(Node {
+            layer: self.layer.to_owned(),
+            op,
+        });
+    }
+
+    /// A new value for x's gradient, when it is of use.
+    fn dx(&mut self) -> Option<ValueId> {
+        let row_floats = self.graph.values[self.x.0].row_floats;
+        self.wanted
+            .then(|| self.graph.value(self.layer, row_floats))
+    }
+
+    /// Adds what `op` needs and returns its input's gradient.
+    fn of(&mut self, op: &Op, y: ValueId) -> Option<ValueId> {
+        let (x, dy) = (self.x, self.dy);
+        match *op {
+            Op::Linear {
+                weight,
+                inputs,
+                outputs,
+                ..
+            } => {
+                self.push(Op::LinearGradWeight {
+                    dy,
+                    x,
+                    weight,
+                    inputs,
+                    outputs,
+                });
+                let dx = self.dx()?;
+                self.push(Op::LinearGradInput {
+                    dy,
+                    dx,
+                    weight,
+                    inputs,
+                    outputs,
+                });
+                Some(dx)
+            }
+            Op::Conv2d { weight, conv, .. } => {
+                let (columns, partials) = (None, None);
+                self.push(Op::Conv2dGradWeight {
+                    dy,
+                    x,
+                    weight,
+                    conv,
+                    columns,
+                    partials,
+                });
+                let dx = self.dx()?;
+                self.push(Op::Conv2dGradInput {
+                    dy,
+                    dx,
+                    weight,
+                    conv,
+                    columns,
+                });
+                Some(dx)
+            }
+            Op::AddBias { bias, columns, .. } => {
+                let (d, function, partials) = (dy, None, None);
+                let bias = Some(bias);
+                self.push(Op::ActivationBiasGrad {
+                    d,
+                    function,
+                    bias,
+                    columns,
+                    partials,
+                });
+                Some(dy)
+            }
+            Op::Activate { function, .. } => {
+                let saved = if needs_input(function) { x } else { y };
+                let (d, bias, partials) = (dy, None, None);
+                let columns = self.graph.values[y.0].row_floats;
+                let function = Some((function, saved));
+                self.push(Op::ActivationBiasGrad {
+                    d,
+                    function,
+                    bias,
+                    columns,
+                    partials,
+                });
+                Some(dy)
+            }
+            Op::MaxPool { pool, .. } => {
+                let dx = self.dx()?;
+                self.push(Op::MaxPoolGrad { dy, x, y, dx, pool });
+                Some(dx)
+            }
+            Op::Dropout { rate, site, .. } => {
+                self.wanted
+                    .then(|| self.push(Op::DropoutGrad { d: dy, rate, site }))?;
+                Some(dy)
+            }
+            Op::ToChannelsFirst {
+                channels,
+                positions,
+                ..
+            } => {
+                let dx = self.dx()?;
+                self.push(Op::ToChannelsLast {
+                    x: dy,
+                    y: dx,
+                    channels,
+                    positions,
+                });
+                Some(dx)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! From a data set's schema and a job's columns to an [`InputDescription`].
+
+use stoker_domain::FieldError;
+use stoker_domain::dataset::{Column, ColumnKind, Schema};
+use stoker_domain::error::nearest;
+use stoker_domain::spec::{DataSpec, Loss, TrainSpec};
+
+use crate::input::{InputDescription, Target};
+use crate::limits::CLASSES_MAX;
+
+/// Largest feature width: what one row may hold.
+const WIDTH_MAX: u64 = 1 << 28;
+
+/// Finds the columns that a job names, and checks that they can be trained on.
+///
+/// # Errors
+/// One error per column that is missing or of the wrong kind, at `data.target` or
+/// `data.features[i]`.
+pub fn describe_input(
+    schema: &Schema,
+    data: &DataSpec,
+    train: &TrainSpec,
+) -> Result<InputDescription, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let features = feature_columns(schema, data, &mut errors);
+    let width: u64 = features.iter().map(|column| column.width()).sum();
+    if errors.is_empty() && !(1..=WIDTH_MAX).contains(&width) {
+        let message = format!("{width} numbers per row, 1 to {WIDTH_MAX} allowed");
+        errors.push(FieldError::new("data.features", message));
+    }
+    let target = find(schema, &data.target)
+        .and_then(|column| describe_target(column, train.loss))
+        .map_err(|message| errors.push(FieldError::new("data.target", message)));
+    match target {
+        Ok(target) if errors.is_empty() => Ok(InputDescription {
+            width: usize_of(width),
+            shape: match features.as_slice() {
+                [column] if !column.shape.is_empty() => {
+                    column.shape.iter().map(|&n| n as usize).collect()
+                }
+                _ => vec![usize_of(width)],
+            },
+            target,
+        }),
+        _ => Err(errors),
+    }
+}
+
+fn usize_of(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn feature_columns<'a>(
+    schema: &'a Schema,
+    data: &DataSpec,
+    errors: &mut Vec<FieldError>,
+) -> Vec<&'a Column> {
+    let Some(names) = &data.features else {
+        let others = schema.columns.iter().filter(|c| c.name != data.target);
+        let (text, numbers): (Vec<&Column>, Vec<&Column>) =
+            others.partition(|column| column.kind == ColumnKind::Text);
+        if let Some(column) = text.first() {
+            let message = format!(
+                "absent, so all columns but the target are taken, and `{}` is text: name the numeric ones",
+                column.name
+            );
+            errors.push(FieldError::new("data.features", message));
+        }
+        return numbers;
+    };
+    let mut columns = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let column = find(schema, name).and_then(|column| {
+            if *name == data.target {
+                return Err(format!("`{name}` is the target"));
+            }
+            if names.iter().take(index).any(|earlier| earlier == name) {
+                return Err(format!("`{name}` is given twice"));
+            }
+            numeric(column)
+        });
+        match column {
+            Ok(column) => columns.push(column),
+            Err(message) => {
+                errors.push(FieldError::new(format!("data.features[{index}]"), message));
+            }
+        }
+    }
+    columns
+}
+
+fn find<'a>(schema: &'a Schema, name: &str) -> Result<&'a Column, String> {
+    schema.column(name).ok_or_else(|| {
+        let names = schema.columns.iter().map(|column| column.name.as_str());
+        match nearest(name, names) {
+            Some(near) => format!("the data set has no column `{name}`; did you mean `{near}`?"),
+            None => format!(
+                "the data set has no column `{name}` among its {}",
+                schema.columns.len()
+            ),
+        }
+    })
+}
+
+fn numeric(column: &Column) -> Result<&Column, String> {
+    match column.kind {
+        ColumnKind::Text => Err(format!(
+            "`{}` is text; integer and float columns can be trained on",
+            column.name
+        )),
+        ColumnKind::Integer | ColumnKind::Float => Ok(column),
+    }
+}
+
+fn describe_target(column: &Column, loss: Loss) -> Result<Target, String> {
+    let name = &numeric(column)?.name;
+    let width = column.width();
+    match loss {
+        Loss::Mse if (1..=WIDTH_MAX).contains(&width) => Ok(Target::Values(usize_of(width))),
+        Loss::Mse => Err(format!(
+            "`{name}` has {width} numbers per row, 1 to {WIDTH_MAX} allowed"
+        )),
+        Loss::CrossEntropy => {
+            if column.kind != ColumnKind::Integer || width != 1 {
+                return Err(format!(
+                    "cross_entropy needs a column of class indices 0, 1, …; `{name}` is {:?} of shape {:?}",
+                    column.kind, column.shape
+                ));
+            }
+            let statistics = column
+                .statistics
+                .as_ref()
+                .ok_or_else(|| format!("`{name}` has no statistics: the data set is empty"))?;
+            let (min, max) = (statistics.min, statistics.max);
+            if !(min >= 0.0 && max < CLASSES_MAX as f64) {
+                return Err(format!(
+                    "cross_entropy needs class indices from 0 to {}; `{name}` holds {min} to {max}",
+                    CLASSES_MAX - 1
+                ));
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "in range"
+            )]
+            let classes = max as usize + 1;
+            Ok(Target::Classes(classes))
+        }
+    }
+}

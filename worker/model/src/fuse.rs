@@ -1,0 +1,102 @@
+//! Joins neighbouring operations, so that a value is written and read once less.
+//!
+//! Linear or convolution + bias + activation become one kernel, as do the gradients of activation
+//! and bias. (The softmax and the cross-entropy are one in the loss from the start.)
+
+use crate::graph::{Graph, Node};
+use crate::op::{Op, needs_input};
+
+/// Fuses what can be. A fused kernel bears the name of the layer that has the parameters: the first
+/// of a pair on the way forward, the second on the way back.
+pub(crate) fn fuse(mut graph: Graph) -> Graph {
+    graph.forward = join(std::mem::take(&mut graph.forward), |first, second| {
+        Some(Node {
+            layer: first.layer.clone(),
+            op: fuse_forward(&first.op, &second.op)?,
+        })
+    });
+    graph.backward = join(std::mem::take(&mut graph.backward), |first, second| {
+        Some(Node {
+            layer: second.layer.clone(),
+            op: fuse_backward(&first.op, &second.op)?,
+        })
+    });
+    graph
+}
+
+/// Replaces neighbours by what `joined` makes of them, as long as it makes something.
+fn join(nodes: Vec<Node>, joined: impl Fn(&Node, &Node) -> Option<Node>) -> Vec<Node> {
+    let mut out: Vec<Node> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        match out.last().and_then(|last| joined(last, &node)) {
+            Some(both) => {
+                out.pop();
+                out.push(both);
+            }
+            None => out.push(node),
+        }
+    }
+    out
+}
+
+fn fuse_forward(first: &Op, second: &Op) -> Option<Op> {
+    let mut fused = first.clone();
+    let (Op::Linear {
+        y: out,
+        bias: b,
+        activation: f,
+        pre: p,
+        ..
+    }
+    | Op::Conv2d {
+        y: out,
+        bias: b,
+        activation: f,
+        pre: p,
+        ..
+    }) = &mut fused
+    else {
+        return None;
+    };
+    match *second {
+        Op::AddBias { x, y, bias, .. } if x == *out && b.is_none() && f.is_none() => {
+            *out = y;
+            *b = Some(bias);
+        }
+        Op::Activate { x, y, function } if x == *out && f.is_none() => {
+            *out = y;
+            *f = Some(function);
+            *p = needs_input(function).then_some(x);
+        }
+        _ => return None,
+    }
+    Some(fused)
+}
+
+fn fuse_backward(first: &Op, second: &Op) -> Option<Op> {
+    let (
+        Op::ActivationBiasGrad {
+            d,
+            function: Some(function),
+            bias: None,
+            ..
+        },
+        Op::ActivationBiasGrad {
+            d: same,
+            function: None,
+            bias,
+            columns,
+            partials,
+        },
+    ) = (first, second)
+    else {
+        return None;
+    };
+    (d == same).then_some(Op::ActivationBiasGrad {
+        d: *d,
+        function: Some(*function),
+        bias: *bias,
+        columns: *columns,
+        partials: *partials,
+    })
+}

@@ -1,0 +1,34 @@
+//! What a model is fed: the compiler's only knowledge of the data.
+
+use serde::{Deserialize, Serialize};
+
+/// One row of features and of the target, as shapes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputDescription {
+    /// Numbers per row, over all feature columns in order.
+    pub width: usize,
+    /// Shape of one row: `[width]`, or a single column's own shape as in `[3, 32, 32]`.
+    pub shape: Vec<usize>,
+    /// What is predicted.
+    pub target: Target,
+}
+
+/// What is predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A class, 0 up to, not including, this count.
+    Classes(usize),
+    /// This many numbers.
+    Values(usize),
+}
+
+impl Target {
+    /// Outputs of the model: a score per class, or a prediction per number.
+    #[must_use]
+    pub const fn outputs(self) -> usize {
+        match self {
+            Self::Classes(count) | Self::Values(count) => count,
+        }
+    }
+}

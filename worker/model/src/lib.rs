@@ -1,0 +1,73 @@
+//! Compiles a spec to a plan: model → layers → graph → gradients → fused kernels → arena.
+//!
+//! Everything here is a pure function of the spec and of a description of its input: no I/O, no
+//! clock, no device. So the API can refuse or quote a job with the very code that runs it.
+
+mod arena;
+mod autodiff;
+mod describe;
+mod family;
+mod fuse;
+mod graph;
+mod input;
+mod limits;
+mod lower;
+mod op;
+mod plan;
+mod quote;
+mod shape;
+mod split;
+mod steps;
+
+pub use describe::describe_input;
+pub use input::{InputDescription, Target};
+pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
+pub use op::{Conv, Kernel, Op, ParameterId, Pool, Tile, ValueId};
+pub use plan::{Init, Order, Parameter, Plan, Value};
+pub use quote::Quote;
+pub use split::GROUPS_MAX;
+pub use steps::{Normalise, Per, Scale, check_metrics, check_preprocess};
+
+use stoker_domain::FieldError;
+use stoker_domain::dataset::Schema;
+use stoker_domain::spec::{JobSpec, ModelSpec, TrainSpec};
+
+/// Compiles a model and its training to a plan.
+///
+/// # Errors
+/// One error per field that is wrong, at paths such as `model.layers[3]` or `train.batch_size`.
+pub fn compile(
+    model: &ModelSpec,
+    train: &TrainSpec,
+    input: &InputDescription,
+) -> Result<Plan, Vec<FieldError>> {
+    let invalid: Vec<FieldError> = (model.validate().into_iter().map(|e| e.under("model")))
+        .chain(train.validate().into_iter().map(|e| e.under("train")))
+        .collect();
+    if !invalid.is_empty() {
+        return Err(invalid);
+    }
+    let layers = family::expand(model, input).map_err(|error| vec![error.under("model")])?;
+    let graph = graph::build(&layers, input).map_err(|error| vec![error.under("model")])?;
+    let graph = autodiff::differentiate(graph);
+    let graph = fuse::fuse(graph);
+    lower::lower(graph, train, input).map_err(|error| vec![error])
+}
+
+/// Describes a job's input by its data set's schema, checks the built-in steps and metrics, and
+/// compiles the job: all that can be known of a job before it runs.
+///
+/// # Errors
+/// As [`describe_input`] and [`compile`], with those of the steps and metrics.
+pub fn compile_job(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldError>> {
+    let mut errors = check_preprocess(&spec.preprocess);
+    let plan = describe_input(schema, &spec.data, &spec.train).and_then(|input| {
+        errors.extend(check_metrics(&spec.metrics, input.target));
+        compile(&spec.model, &spec.train, &input)
+    });
+    match plan {
+        Ok(plan) if errors.is_empty() => Ok(plan),
+        Ok(_) => Err(errors),
+        Err(more) => Err([errors, more].concat()),
+    }
+}

@@ -1,0 +1,294 @@
+//! The operations of a plan. One vocabulary from graph to plan: the passes rewrite it.
+
+use serde::{Deserialize, Serialize};
+use stoker_domain::spec::Activation;
+
+/// Index of a value in [`crate::Plan::values`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ValueId(pub usize);
+
+/// Index of a parameter in [`crate::Plan::parameters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ParameterId(pub usize);
+
+/// One launch: an operation, the layer it belongs to, and how its work is cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The layer as errors name it.
+    pub layer: String,
+    /// What is computed.
+    pub op: Op,
+    /// Parts that may run at the same time. Fixed here and not by the host, since sums over rows
+    /// are kept per group and added in the order of the groups.
+    pub groups: usize,
+}
+
+/// Geometry of a convolution. Images are `[height, width, channels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conv {
+    /// Input channels.
+    pub in_channels: usize,
+    /// Input height.
+    pub in_height: usize,
+    /// Input width.
+    pub in_width: usize,
+    /// Output channels.
+    pub out_channels: usize,
+    /// Output height.
+    pub out_height: usize,
+    /// Output width.
+    pub out_width: usize,
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// Step of the window.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub padding: usize,
+    /// What is unfolded at a time.
+    pub tile: Tile,
+}
+
+/// The part of a batch whose windows are unfolded at a time: whole images, or rows of one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tile {
+    /// Images.
+    pub images: usize,
+    /// Output rows of each image; all of them when `images` is above 1.
+    pub rows: usize,
+}
+
+impl Conv {
+    /// Numbers in one window.
+    #[must_use]
+    pub const fn window(&self) -> usize {
+        self.kernel * self.kernel * self.in_channels
+    }
+
+    /// Numbers in one input image.
+    #[must_use]
+    pub const fn in_floats(&self) -> usize {
+        self.in_height * self.in_width * self.in_channels
+    }
+
+    /// Output positions of one image.
+    #[must_use]
+    pub const fn positions(&self) -> usize {
+        self.out_height * self.out_width
+    }
+
+    /// Numbers in the unfolded windows of one tile.
+    #[must_use]
+    pub const fn tile_floats(&self) -> usize {
+        self.tile.images * self.tile.rows * self.out_width * self.window()
+    }
+}
+
+/// Geometry of a max pooling. Images are `[height, width, channels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Channels.
+    pub channels: usize,
+    /// Input height.
+    pub in_height: usize,
+    /// Input width.
+    pub in_width: usize,
+    /// Output height.
+    pub out_height: usize,
+    /// Output width.
+    pub out_width: usize,
+    /// Height and width of the window.
+    pub kernel: usize,
+    /// Step of the window.
+    pub stride: usize,
+}
+
+/// An operation on all rows of one virtual shard.
+///
+/// `x` and `y` are what goes in and comes out; `dx` and `dy` the gradients of the loss's sum over
+/// the rows by them; `d` a gradient that is changed in place.
+#[expect(
+    missing_docs,
+    reason = "the fields are operands, named in the text above and in each formula"
+)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// `[channels, positions]` to `[positions, channels]`.
+    ToChannelsLast {
+        x: ValueId,
+        y: ValueId,
+        channels: usize,
+        positions: usize,
+    },
+    /// `[positions, channels]` to `[channels, positions]`.
+    ToChannelsFirst {
+        x: ValueId,
+        y: ValueId,
+        channels: usize,
+        positions: usize,
+    },
+    /// y = f(x Wᵀ + b), with W `[outputs, inputs]`. `pre` keeps what f saw, where f's derivative
+    /// needs it.
+    Linear {
+        x: ValueId,
+        y: ValueId,
+        weight: ParameterId,
+        bias: Option<ParameterId>,
+        activation: Option<Activation>,
+        pre: Option<ValueId>,
+        inputs: usize,
+        outputs: usize,
+    },
+    /// dW = dyᵀ x. Groups cut W's rows.
+    LinearGradWeight {
+        dy: ValueId,
+        x: ValueId,
+        weight: ParameterId,
+        inputs: usize,
+        outputs: usize,
+    },
+    /// dx = dy W.
+    LinearGradInput {
+        dy: ValueId,
+        dx: ValueId,
+        weight: ParameterId,
+        inputs: usize,
+        outputs: usize,
+    },
+    /// y = f(conv(x, W) + b), with W `[out_channels, kernel, kernel, in_channels]`.
+    Conv2d {
+        x: ValueId,
+        y: ValueId,
+        weight: ParameterId,
+        bias: Option<ParameterId>,
+        activation: Option<Activation>,
+        pre: Option<ValueId>,
+        conv: Conv,
+        /// Unfolded windows, a tile per group.
+        columns: Option<ValueId>,
+    },
+    /// dW: the sum over rows and positions of dy ⊗ window.
+    Conv2dGradWeight {
+        dy: ValueId,
+        x: ValueId,
+        weight: ParameterId,
+        conv: Conv,
+        /// Unfolded windows, a tile per group.
+        columns: Option<ValueId>,
+        /// A sum per group, where there is more than one.
+        partials: Option<ValueId>,
+    },
+    /// dx: each position's dy W, folded back.
+    Conv2dGradInput {
+        dy: ValueId,
+        dx: ValueId,
+        weight: ParameterId,
+        conv: Conv,
+        /// Gradients of the unfolded windows, a tile per group.
+        columns: Option<ValueId>,
+    },
+    /// y = x + b, with b along the last dimension.
+    AddBias {
+        x: ValueId,
+        y: ValueId,
+        bias: ParameterId,
+        columns: usize,
+    },
+    /// y = f(x).
+    Activate {
+        x: ValueId,
+        y: ValueId,
+        function: Activation,
+    },
+    /// d = d f'(·), and db = the sum of d over all but the last dimension. Either may be absent.
+    /// `saved` is y for relu, tanh and sigmoid, x for gelu and silu.
+    ActivationBiasGrad {
+        d: ValueId,
+        function: Option<(Activation, ValueId)>,
+        bias: Option<ParameterId>,
+        /// Size of the last dimension.
+        columns: usize,
+        /// A sum per group, where there is more than one.
+        partials: Option<ValueId>,
+    },
+    /// y = the maximum of each window.
+    MaxPool { x: ValueId, y: ValueId, pool: Pool },
+    /// dx: each window's dy goes to its first maximum.
+    MaxPoolGrad {
+        dy: ValueId,
+        x: ValueId,
+        y: ValueId,
+        dx: ValueId,
+        pool: Pool,
+    },
+    /// y = x with each number dropped with probability `rate`, the rest scaled. In evaluation a
+    /// copy.
+    Dropout {
+        x: ValueId,
+        y: ValueId,
+        rate: f32,
+        site: u16,
+    },
+    /// d, dropped and scaled alike.
+    DropoutGrad { d: ValueId, rate: f32, site: u16 },
+}
+
+/// Whether an activation's derivative is taken from its input and not from its output.
+pub(crate) const fn needs_input(function: Activation) -> bool {
+    matches!(function, Activation::Gelu | Activation::Silu)
+}
+
+impl Op {
+    /// What it reads, then what it writes. A value in both is changed in place.
+    #[must_use]
+    pub fn values(&self) -> (Vec<ValueId>, Vec<ValueId>) {
+        let some = |ids: &[Option<ValueId>]| ids.iter().flatten().copied().collect::<Vec<_>>();
+        match self {
+            Self::ToChannelsLast { x, y, .. }
+            | Self::ToChannelsFirst { x, y, .. }
+            | Self::AddBias { x, y, .. }
+            | Self::Activate { x, y, .. }
+            | Self::MaxPool { x, y, .. }
+            | Self::Dropout { x, y, .. } => (vec![*x], vec![*y]),
+            Self::Linear { x, y, pre, .. } => (vec![*x], some(&[Some(*y), *pre])),
+            Self::Conv2d {
+                x, y, pre, columns, ..
+            } => (vec![*x], some(&[Some(*y), *pre, *columns])),
+            Self::LinearGradWeight { dy, x, .. } => (vec![*dy, *x], Vec::new()),
+            Self::LinearGradInput { dy, dx, .. } => (vec![*dy], vec![*dx]),
+            Self::Conv2dGradWeight {
+                dy,
+                x,
+                columns,
+                partials,
+                ..
+            } => (vec![*dy, *x], some(&[*columns, *partials])),
+            Self::Conv2dGradInput {
+                dy, dx, columns, ..
+            } => (vec![*dy], some(&[Some(*dx), *columns])),
+            Self::ActivationBiasGrad {
+                d,
+                function,
+                partials,
+                ..
+            } => (
+                some(&[Some(*d), function.map(|(_, saved)| saved)]),
+                some(&[Some(*d), *partials]),
+            ),
+            Self::MaxPoolGrad { dy, x, y, dx, .. } => (vec![*dy, *x, *y], vec![*dx]),
+            Self::DropoutGrad { d, .. } => (vec![*d], vec![*d]),
+        }
+    }
+
+    /// The gradients of parameters that it writes.
+    #[must_use]
+    pub const fn gradient(&self) -> Option<ParameterId> {
+        match self {
+            Self::LinearGradWeight { weight, .. } | Self::Conv2dGradWeight { weight, .. } => {
+                Some(*weight)
+            }
+            Self::ActivationBiasGrad { bias, .. } => *bias,
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What a plan will take, before it runs.
+
+use serde::{Deserialize, Serialize};
+use stoker_domain::spec::OptimizerSpec;
+
+use crate::op::{Kernel, Op};
+use crate::plan::Plan;
+use crate::split::conv_flops;
+
+/// Bytes of a checkpoint's header per tensor, about.
+const HEADER_BYTES: u64 = 128;
+
+/// What one worker needs for a plan, and what a step costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quote {
+    /// Numbers that are trained.
+    pub parameters: u64,
+    /// Floating-point operations of the products in one optimiser step, a multiply-add counted as
+    /// two.
+    pub flops_per_step: u64,
+    /// Activations, gradients of activations and scratch of one virtual shard.
+    pub arena_bytes: u64,
+    /// The optimiser's moments.
+    pub optimizer_bytes: u64,
+    /// Gradients: 1 + log2(virtual shards) buffers of the tree.
+    pub gradient_bytes: u64,
+    /// What a run allocates: weights, arena, optimiser and gradients. The data set isn't in it.
+    pub peak_bytes: u64,
+    /// One checkpoint, about.
+    pub checkpoint_bytes: u64,
+}
+
+impl Plan {
+    /// Buffers of the size of the weights that the optimiser keeps.
+    #[must_use]
+    pub fn optimizer_slots(&self) -> usize {
+        match self.train.optimizer {
+            OptimizerSpec::Sgd { momentum, .. } => usize::from(momentum != 0.0),
+            OptimizerSpec::AdamW { .. } => 2,
+        }
+    }
+
+    /// Gradient buffers of the tree over the virtual shards.
+    #[must_use]
+    pub const fn gradient_slots(&self) -> usize {
+        1 + self.shards.ilog2() as usize
+    }
+
+    /// What the plan will take.
+    #[must_use]
+    pub fn quote(&self) -> Quote {
+        let weights = self.parameter_floats as u64 * 4;
+        let slots = self.optimizer_slots() as u64;
+        let parameters: u64 = self.parameters.iter().map(|p| p.floats as u64).sum();
+        let flops: u64 = (self.forward.iter().chain(&self.backward))
+            .map(|kernel| self.flops(kernel))
+            .fold(0, u64::saturating_add);
+        let arena_bytes = self.arena_floats as u64 * 4;
+        let optimizer_bytes = weights * slots;
+        let gradient_bytes = weights * self.gradient_slots() as u64;
+        let tensors = (1 + slots) * self.parameters.len() as u64;
+        Quote {
+            parameters,
+            flops_per_step: flops.saturating_mul(self.shards as u64),
+            arena_bytes,
+            optimizer_bytes,
+            gradient_bytes,
+            peak_bytes: weights + arena_bytes + optimizer_bytes + gradient_bytes,
+            checkpoint_bytes: parameters * 4 * (1 + slots) + tensors * HEADER_BYTES,
+        }
+    }
+
+    fn flops(&self, kernel: &Kernel) -> u64 {
+        let flops = match kernel.op {
+            Op::Linear {
+                inputs, outputs, ..
+            }
+            | Op::LinearGradWeight {
+                inputs, outputs, ..
+            }
+            | Op::LinearGradInput {
+                inputs, outputs, ..
+            } => (2 * self.rows * inputs).saturating_mul(outputs),
+            Op::Conv2d { ref conv, .. }
+            | Op::Conv2dGradWeight { ref conv, .. }
+            | Op::Conv2dGradInput { ref conv, .. } => conv_flops(conv, self.rows),
+            _ => 0,
+        };
+        flops as u64
+    }
+}
