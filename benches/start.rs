@@ -26,10 +26,16 @@ struct Measured {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let jobs = std::env::args().nth(1).map_or(Ok(JOBS), |text| text.parse())?;
+    let jobs = std::env::args()
+        .nth(1)
+        .map_or(Ok(JOBS), |text| text.parse())?;
     // Beside this example's own directory lies the binary.
     let here = std::env::current_exe()?;
-    let program = here.parent().and_then(Path::parent).context("target/debug/examples")?.join("stoker");
+    let program = here
+        .parent()
+        .and_then(Path::parent)
+        .context("target/debug/examples")?
+        .join("stoker");
     let scratch = tempfile::tempdir()?;
 
     let platform = Platform::embedded(&program, &scratch.path().join("embedded"), &[]).await?;
@@ -41,9 +47,18 @@ async fn main() -> anyhow::Result<()> {
     let mut apart = measure(platform.client()?, jobs, "services").await?;
     platform.stop().await?;
 
-    let first = [quantiles(&mut embedded.first_step_ms), quantiles(&mut apart.first_step_ms)];
-    let post = [quantiles(&mut embedded.post_ms), quantiles(&mut apart.post_ms)];
-    eprintln!("the POST itself, as the client sees it: embedded p50 {:.1} p99 {:.1} ms, services p50 {:.1} p99 {:.1} ms", post[0].0, post[0].1, post[1].0, post[1].1);
+    let first = [
+        quantiles(&mut embedded.first_step_ms),
+        quantiles(&mut apart.first_step_ms),
+    ];
+    let post = [
+        quantiles(&mut embedded.post_ms),
+        quantiles(&mut apart.post_ms),
+    ];
+    eprintln!(
+        "the POST itself, as the client sees it: embedded p50 {:.1} p99 {:.1} ms, services p50 {:.1} p99 {:.1} ms",
+        post[0].0, post[0].1, post[1].0, post[1].1
+    );
     let line = serde_json::json!({
         "embedded_p50_ms": first[0].0, "embedded_p99_ms": first[0].1,
         "services_p50_ms": first[1].0, "services_p99_ms": first[1].1,
@@ -54,19 +69,29 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(client: &Client, jobs: usize, name: &str) -> anyhow::Result<Measured> {
     upload(client).await?;
-    let mut measured = Measured { first_step_ms: Vec::new(), post_ms: Vec::new() };
+    let mut measured = Measured {
+        first_step_ms: Vec::new(),
+        post_ms: Vec::new(),
+    };
     for index in 0..WARM_UP + jobs {
         let width = if index % 10 == 0 { 16 + index / 10 } else { 32 };
         let posted = Instant::now();
         let job = client.create_job_toml(&spec(index, width)).await?;
         let post_ms = posted.elapsed().as_secs_f64() * 1e3;
         let job = client.wait_job(job.id).await?;
-        ensure!(job.state == JobState::Succeeded, "job {index} {}: {:?}", job.state.as_str(), job.failure);
+        ensure!(
+            job.state == JobState::Succeeded,
+            "job {index} {}: {:?}",
+            job.state.as_str(),
+            job.failure
+        );
         let result = job.result.context("no result")?;
         ensure!(result.steps == 3, "job {index} made {} steps", result.steps);
         if index >= WARM_UP {
             measured.post_ms.push(post_ms);
-            measured.first_step_ms.push(result.submit_to_first_step_ms.context("no first step")?);
+            measured
+                .first_step_ms
+                .push(result.submit_to_first_step_ms.context("no first step")?);
         }
         if index % 100 == 0 {
             eprintln!("{name}: {index} of {}", WARM_UP + jobs);
@@ -77,8 +102,14 @@ async fn measure(client: &Client, jobs: usize, name: &str) -> anyhow::Result<Mea
 
 async fn upload(client: &Client) -> anyhow::Result<()> {
     use stoker_sdk::{Header, NewDataset, Upload, dataset::DataFormat};
-    let new = NewDataset { name: "digits".to_owned(), format: DataFormat::CsvGz, header: Header::No };
-    client.create_dataset(&new, &Upload::from_bytes(stoker::digits::DATA)).await?;
+    let new = NewDataset {
+        name: "digits".to_owned(),
+        format: DataFormat::CsvGz,
+        header: Header::No,
+    };
+    client
+        .create_dataset(&new, &Upload::from_bytes(stoker::digits::DATA))
+        .await?;
     Ok(())
 }
 

@@ -88,7 +88,9 @@ pub(crate) fn main() -> ExitCode {
         return stoker_plugins::compile_main();
     }
     let environment = Environment::read();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&environment, &error.into()),
@@ -106,7 +108,7 @@ async fn run(cli: Cli, environment: &Environment) -> ExitCode {
         Command::Demo(arguments) => {
             let output = Output::new(environment).with_json(globals.json);
             demo::run(arguments, &output).await
-        },
+        }
         command => serve(command, &globals, environment).await,
     };
     match ended {
@@ -120,7 +122,11 @@ fn fail(environment: &Environment, error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(command: Command, globals: &Globals, environment: &Environment) -> anyhow::Result<()> {
+async fn serve(
+    command: Command,
+    globals: &Globals,
+    environment: &Environment,
+) -> anyhow::Result<()> {
     let settings = |server: &Server| -> anyhow::Result<(Config, PathBuf)> {
         let mut config = Config::load(server.config.as_deref())?;
         config.pool = server.pool.clone().or(config.pool);

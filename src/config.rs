@@ -46,7 +46,10 @@ pub(crate) struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -71,8 +74,13 @@ impl Config {
             .prefix_separator("__")
             .separator("__")
             .try_parsing(true);
-        let merged = builder.add_source(environment).build().context("can't read the settings")?;
-        merged.try_deserialize().context("the settings are not valid")
+        let merged = builder
+            .add_source(environment)
+            .build()
+            .context("can't read the settings")?;
+        merged
+            .try_deserialize()
+            .context("the settings are not valid")
     }
 
     /// Checks everything, so that nothing starts with half of its settings wrong.

@@ -44,7 +44,10 @@ impl Report {
         let none = BTreeMap::new();
         let metrics = result.map_or(&none, |result| &result.metrics);
         let weights = result.and_then(|result| {
-            result.artifacts.iter().find(|artifact| artifact.name == "weights.safetensors")
+            result
+                .artifacts
+                .iter()
+                .find(|artifact| artifact.name == "weights.safetensors")
         });
         Self {
             state: job.state,
@@ -105,7 +108,11 @@ fn bar(quiet: bool) -> ProgressBar {
     bar
 }
 
-async fn train(client: &Client, plugins: &std::path::Path, bar: &ProgressBar) -> anyhow::Result<JobView> {
+async fn train(
+    client: &Client,
+    plugins: &std::path::Path,
+    bar: &ProgressBar,
+) -> anyhow::Result<JobView> {
     bar.set_message("uploading the digits and two plugins");
     digits::upload(client, plugins).await?;
     bar.set_message("submitting the job");
@@ -122,13 +129,25 @@ fn progress(job: &JobView) -> String {
     let Some(progress) = job.progress.as_ref().filter(|progress| progress.steps > 0) else {
         return job.state.as_str().to_owned();
     };
-    let loss = progress.loss.map_or_else(String::new, |loss| format!(", loss {loss:.4}"));
-    let eta = progress.eta_ms.map_or_else(String::new, |ms| format!(", {:.1} s left", ms as f64 / 1e3));
-    format!("{}: step {} of {}{loss}{eta}", job.state.as_str(), progress.step, progress.steps)
+    let loss = progress
+        .loss
+        .map_or_else(String::new, |loss| format!(", loss {loss:.4}"));
+    let eta = progress
+        .eta_ms
+        .map_or_else(String::new, |ms| format!(", {:.1} s left", ms as f64 / 1e3));
+    format!(
+        "{}: step {} of {}{loss}{eta}",
+        job.state.as_str(),
+        progress.step,
+        progress.steps
+    )
 }
 
 fn why(job: &JobView) -> String {
-    let cause = job.failure.as_ref().map_or("", |failure| failure.message.as_str());
+    let cause = job
+        .failure
+        .as_ref()
+        .map_or("", |failure| failure.message.as_str());
     format!("{}: {cause}", job.state.as_str())
 }
 
@@ -137,16 +156,34 @@ fn table(job: &JobView, report: &Report) -> String {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
     };
     let mut lines = vec![
-        format!("job                       {} {}", job.id, job.state.as_str()),
-        format!("test accuracy             {} (of the 25 % held out)", number(report.test_accuracy, 4)),
+        format!(
+            "job                       {} {}",
+            job.id,
+            job.state.as_str()
+        ),
+        format!(
+            "test accuracy             {} (of the 25 % held out)",
+            number(report.test_accuracy, 4)
+        ),
         format!("macro-F1 (plugin)         {}", number(report.macro_f1, 4)),
-        format!("POST to first step        {} ms", number(report.submit_to_first_step_ms, 0)),
-        format!("samples/s                 {}", number(report.samples_per_s, 0)),
+        format!(
+            "POST to first step        {} ms",
+            number(report.submit_to_first_step_ms, 0)
+        ),
+        format!(
+            "samples/s                 {}",
+            number(report.samples_per_s, 0)
+        ),
     ];
     let artifacts = job.result.iter().flat_map(|result| &result.artifacts);
     lines.extend(artifacts.map(|file| {
-        format!("  {:<24}{:>9} B  blake3 {}", file.name, file.size_bytes, file.blake3)
+        format!(
+            "  {:<24}{:>9} B  blake3 {}",
+            file.name, file.size_bytes, file.blake3
+        )
     }));
-    lines.push("to look again: `stoker up`, then examples/digits/README.md says the rest".to_owned());
+    lines.push(
+        "to look again: `stoker up`, then examples/digits/README.md says the rest".to_owned(),
+    );
     lines.join("\n")
 }

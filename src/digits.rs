@@ -18,14 +18,25 @@ pub const SPEC: &str = include_str!("../examples/digits/job.toml");
 /// # Errors
 /// When a plugin isn't there or an upload fails.
 pub async fn upload(client: &Client, plugins: &Path) -> anyhow::Result<()> {
-    let new = NewDataset { name: "digits".to_owned(), format: DataFormat::CsvGz, header: Header::No };
-    client.create_dataset(&new, &Upload::from_bytes(DATA)).await?;
-    for (reference, file) in [("augment@1", "augment.wasm"), ("macro-f1@1", "macro_f1.wasm")] {
+    let new = NewDataset {
+        name: "digits".to_owned(),
+        format: DataFormat::CsvGz,
+        header: Header::No,
+    };
+    client
+        .create_dataset(&new, &Upload::from_bytes(DATA))
+        .await?;
+    for (reference, file) in [
+        ("augment@1", "augment.wasm"),
+        ("macro-f1@1", "macro_f1.wasm"),
+    ] {
         let path = plugins.join(file);
         let module = tokio::fs::read(&path)
             .await
             .with_context(|| format!("can't read {}: run `make plugins` first", path.display()))?;
-        client.create_plugin(&reference.parse()?, &Upload::from_bytes(module)).await?;
+        client
+            .create_plugin(&reference.parse()?, &Upload::from_bytes(module))
+            .await?;
     }
     Ok(())
 }

@@ -17,12 +17,15 @@ pub(crate) struct Keys {
 impl Keys {
     /// The keys under a data dir.
     pub(crate) fn under(data_dir: &Path) -> Self {
-        Self { dir: data_dir.join("keys") }
+        Self {
+            dir: data_dir.join("keys"),
+        }
     }
 
     /// Makes those that aren't there. Keys that are there are never replaced.
     pub(crate) fn ensure(&self) -> anyhow::Result<()> {
-        fs::create_dir_all(&self.dir).with_context(|| format!("can't make {}", self.dir.display()))?;
+        fs::create_dir_all(&self.dir)
+            .with_context(|| format!("can't make {}", self.dir.display()))?;
         fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))?;
         if !self.signing_path().exists() {
             SigningKey::generate()?.save(&self.signing_path())?;
@@ -51,8 +54,13 @@ impl Keys {
     pub(crate) fn sealing(&self) -> anyhow::Result<ArtifactKey> {
         let path = self.sealing_path();
         let hint = "`stoker admin init` makes it";
-        let bytes = fs::read(&path).with_context(|| format!("can't read {}; {hint}", path.display()))?;
-        ensure!(bytes.len() == 32, "{} is not a key of 32 bytes", path.display());
+        let bytes =
+            fs::read(&path).with_context(|| format!("can't read {}; {hint}", path.display()))?;
+        ensure!(
+            bytes.len() == 32,
+            "{} is not a key of 32 bytes",
+            path.display()
+        );
         let mut key = [0; 32];
         key.copy_from_slice(&bytes);
         Ok(ArtifactKey::new(key))

@@ -8,8 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use secrecy::{ExposeSecret as _, SecretString};
 use rustix::process::{Pid, Signal, kill_process};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use stoker_infra::testing::Services;
 use stoker_sdk::{Client, ClientConfig};
@@ -114,10 +114,19 @@ impl Platform {
         roles: &'static [Role],
         settings: &[(&str, &str)],
     ) -> Self {
-        let environment =
-            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let (program, data_dir) = (program.to_owned(), data_dir.to_owned());
-        Self { program, data_dir, environment, running: Vec::new(), client: None, roles }
+        Self {
+            program,
+            data_dir,
+            environment,
+            running: Vec::new(),
+            client: None,
+            roles,
+        }
     }
 
     fn set(&mut self, name: &str, value: &str) {
@@ -144,16 +153,21 @@ impl Platform {
     /// When it ends at once or doesn't answer in time.
     pub async fn start(&mut self, role: Role) -> anyhow::Result<()> {
         std::fs::create_dir_all(&self.data_dir)?;
-        let log = std::fs::File::options().create(true).append(true).open(self.log(role))?;
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(role))?;
         let mut command = self.command(&[role.verb()]);
         let child = command.stdout(Stdio::null()).stderr(log).spawn()?;
         self.running.push((role, child));
         if matches!(role, Role::Up | Role::Api) {
             let ready = timeout(START, self.wait_ready(role)).await;
-            ready.unwrap_or_else(|_| bail!("not ready after {START:?}")).with_context(|| {
-                let log = std::fs::read_to_string(self.log(role)).unwrap_or_default();
-                format!("`stoker {}` didn't start; its log:\n{log}", role.verb())
-            })?;
+            ready
+                .unwrap_or_else(|_| bail!("not ready after {START:?}"))
+                .with_context(|| {
+                    let log = std::fs::read_to_string(self.log(role)).unwrap_or_default();
+                    format!("`stoker {}` didn't start; its log:\n{log}", role.verb())
+                })?;
         }
         Ok(())
     }
@@ -173,15 +187,24 @@ impl Platform {
 
     async fn run_to_end(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.command(arguments).output().await?;
-        let (stdout, stderr) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "`stoker {}` failed: {stderr}", arguments.join(" "));
+        let (stdout, stderr) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        ensure!(
+            output.status.success(),
+            "`stoker {}` failed: {stderr}",
+            arguments.join(" ")
+        );
         Ok(stdout.into_owned())
     }
 
     async fn wait_ready(&mut self, role: Role) -> anyhow::Result<()> {
         loop {
-            let child = self.running.iter_mut().find(|(running, _)| *running == role);
+            let child = self
+                .running
+                .iter_mut()
+                .find(|(running, _)| *running == role);
             if let Some((_, child)) = child
                 && let Some(status) = child.try_wait()?
             {
@@ -203,8 +226,13 @@ impl Platform {
         let Ok(text) = std::fs::read_to_string(self.data_dir.join("client.toml")) else {
             return Ok(None);
         };
-        let Ok(local) = toml::from_str::<LocalClient>(&text) else { return Ok(None) };
-        Ok(Some(Client::new(ClientConfig::new(local.server, local.token))?))
+        let Ok(local) = toml::from_str::<LocalClient>(&text) else {
+            return Ok(None);
+        };
+        Ok(Some(Client::new(ClientConfig::new(
+            local.server,
+            local.token,
+        ))?))
     }
 
     /// Kills a role as a power cut would: SIGKILL.
@@ -214,13 +242,22 @@ impl Platform {
     pub async fn kill(&mut self, role: Role) -> anyhow::Result<()> {
         let mut child = self.take(role)?;
         child.kill().await?;
-        ensure!(child.wait().await?.signal() == Some(9), "{role:?} had ended by itself");
+        ensure!(
+            child.wait().await?.signal() == Some(9),
+            "{role:?} had ended by itself"
+        );
         Ok(())
     }
 
     fn take(&mut self, role: Role) -> anyhow::Result<Child> {
-        let index = self.running.iter().position(|(running, _)| *running == role);
-        Ok(self.running.remove(index.with_context(|| format!("{role:?} isn't running"))?).1)
+        let index = self
+            .running
+            .iter()
+            .position(|(running, _)| *running == role);
+        Ok(self
+            .running
+            .remove(index.with_context(|| format!("{role:?} isn't running"))?)
+            .1)
     }
 
     /// Ends a role in good order and starts it again.
@@ -247,12 +284,19 @@ impl Platform {
 
     async fn end(&mut self, role: Role) -> anyhow::Result<()> {
         let mut child = self.take(role)?;
-        if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+        if let Some(pid) = child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
+        {
             kill_process(pid, Signal::TERM)?;
         }
         let status = timeout(STOP, child.wait()).await;
         let status = status.with_context(|| format!("{role:?} didn't end in {STOP:?}"))??;
-        ensure!(status.success(), "{role:?} ended with {status}; see {}", self.log(role).display());
+        ensure!(
+            status.success(),
+            "{role:?} ended with {status}; see {}",
+            self.log(role).display()
+        );
         Ok(())
     }
 }
@@ -260,15 +304,23 @@ impl Platform {
 /// What tells the roles where these servers are.
 fn settings_of(services: &Services) -> Vec<(&'static str, String)> {
     let objects = services.s3.config();
-    let secret = |value: Option<SecretString>| value.map_or_else(String::new, |value| value.expose_secret().to_owned());
+    let secret = |value: Option<SecretString>| {
+        value.map_or_else(String::new, |value| value.expose_secret().to_owned())
+    };
     vec![
         ("STOKER__STORE__URL", services.redis.url()),
         ("STOKER__QUEUE__URL", services.rabbit.url()),
         ("STOKER__OBJECTS__URL", objects.url),
         ("STOKER__OBJECTS__ENDPOINT", services.s3.endpoint()),
         ("STOKER__OBJECTS__ALLOW_HTTP", "true".to_owned()),
-        ("STOKER__OBJECTS__ACCESS_KEY_ID", secret(objects.access_key_id)),
-        ("STOKER__OBJECTS__SECRET_ACCESS_KEY", secret(objects.secret_access_key)),
+        (
+            "STOKER__OBJECTS__ACCESS_KEY_ID",
+            secret(objects.access_key_id),
+        ),
+        (
+            "STOKER__OBJECTS__SECRET_ACCESS_KEY",
+            secret(objects.secret_access_key),
+        ),
     ]
 }
 

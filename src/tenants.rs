@@ -16,7 +16,11 @@ const TOKEN_LIFE_MS: u64 = 365 * 24 * 3_600_000;
 const FIRST: &str = "local";
 
 /// Makes a tenant, and its first token, an admin's. The token is shown once.
-pub(crate) async fn create(world: &World, config: &Config, id: &TenantId) -> anyhow::Result<SecretString> {
+pub(crate) async fn create(
+    world: &World,
+    config: &Config,
+    id: &TenantId,
+) -> anyhow::Result<SecretString> {
     if record(world, id).await? == Put::Conflict {
         bail!("tenant {id} is there already");
     }
@@ -36,10 +40,22 @@ pub(crate) async fn ensure_first(
 
 async fn record(world: &World, id: &TenantId) -> anyhow::Result<Put> {
     let platform = PLATFORM.parse()?;
-    let record = TenantRecord { record_version: 1, id: id.clone(), created_at: world.clock.now() };
+    let record = TenantRecord {
+        record_version: 1,
+        id: id.clone(),
+        created_at: world.clock.now(),
+    };
     let value = serde_json::to_value(record)?;
     let catalog = &world.catalog;
-    Ok(catalog.put(CatalogKind::Tenant, &platform, id.as_str(), &value, Expect::Absent).await?)
+    Ok(catalog
+        .put(
+            CatalogKind::Tenant,
+            &platform,
+            id.as_str(),
+            &value,
+            Expect::Absent,
+        )
+        .await?)
 }
 
 async fn mint(
@@ -69,7 +85,13 @@ async fn mint(
     };
     let token = key.sign(&grant, &config.api.auth)?;
     let value = serde_json::to_value(&record)?;
-    let put = world.catalog.put(CatalogKind::Token, tenant, &record.id, &value, Expect::Absent);
+    let put = world.catalog.put(
+        CatalogKind::Token,
+        tenant,
+        &record.id,
+        &value,
+        Expect::Absent,
+    );
     put.await.context("can't record the token")?;
     Ok(token.into())
 }

@@ -47,7 +47,10 @@ impl World {
         let store = Arc::new(EmbeddedStore::open(lock.join("stoker.db"))?);
         let queue = Arc::new(EmbeddedQueue::open(lock.join("queue.db"))?);
         let world = Self::assemble(config, data_dir, store, queue).await?;
-        Ok(Self { _lock: Some(Arc::new(lock)), ..world })
+        Ok(Self {
+            _lock: Some(Arc::new(lock)),
+            ..world
+        })
     }
 
     /// The servers that the settings name.
@@ -74,7 +77,10 @@ impl World {
         let objects = match config.objects.url.as_str() {
             "" => {
                 let directory = std::path::absolute(data_dir.join("objects"))?;
-                ObjectConfig { url: format!("file://{}", directory.display()), ..config.objects.clone() }
+                ObjectConfig {
+                    url: format!("file://{}", directory.display()),
+                    ..config.objects.clone()
+                }
             }
             _ => config.objects.clone(),
         };
@@ -115,17 +121,26 @@ impl SandboxedCompiler {
     pub(crate) fn new(config: &stoker_plugins::Config, keys: &Keys) -> anyhow::Result<Self> {
         let compiler = stoker_plugins::Compiler::new(config.clone(), keys.sealing()?)?;
         let engine_hash = stoker_plugins::Host::new(config.clone())?.engine_hash();
-        Ok(Self { compiler, engine_hash })
+        Ok(Self {
+            compiler,
+            engine_hash,
+        })
     }
 }
 
 #[async_trait]
 impl PluginCompiler for SandboxedCompiler {
     async fn compile(&self, module: &[u8]) -> Result<CompiledPlugin, CompileError> {
-        let compiled = self.compiler.compile(module).await.map_err(|error| match error {
-            stoker_plugins::CompileError::Rejected(why) => CompileError::Rejected(why.to_string()),
-            stoker_plugins::CompileError::Internal(why) => CompileError::Internal(why),
-        })?;
+        let compiled = self
+            .compiler
+            .compile(module)
+            .await
+            .map_err(|error| match error {
+                stoker_plugins::CompileError::Rejected(why) => {
+                    CompileError::Rejected(why.to_string())
+                }
+                stoker_plugins::CompileError::Internal(why) => CompileError::Internal(why),
+            })?;
         Ok(CompiledPlugin {
             role: match compiled.role {
                 stoker_plugins::Role::Preprocess => PluginRole::Preprocess,

@@ -1,6 +1,6 @@
 //! The HTTP API: `docs/api-design.md` on actix-web, over the domain's ports alone.
 //!
-//! A handler reads typed input, proves its right by an [`extract::Authorized`] argument, makes one
+//! A handler reads typed input, proves its right by an `extract::Authorized` argument, makes one
 //! call into a port or a pure function, and maps the answer. The ports can be reached through that
 //! argument only, so a handler that forgets the check doesn't compile.
 

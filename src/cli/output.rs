@@ -84,7 +84,14 @@ impl Output {
             "error:"
         };
         self.note(&format!("{label} {}", printable(&failure.message)));
-        for field in &failure.fields {
+        // A sentence about one field is that field's error already.
+        let told = |field: &String| failure.message == *field;
+        for field in failure
+            .fields
+            .iter()
+            .map(ToString::to_string)
+            .filter(|field| !told(field))
+        {
             self.note(&printable(&format!("  {field}")));
         }
     }

@@ -33,10 +33,11 @@ pub(super) fn job(view: &JobView) -> String {
             format!("{} on {}", attempt.number, attempt.worker),
         );
     }
-    if let (Some(progress), None) = (&view.progress, view.finished_at) {
+    let progress = view.progress.as_ref().filter(|progress| progress.steps > 0);
+    if let (Some(progress), None) = (progress, view.finished_at) {
         let loss = progress
             .loss
-            .map_or_else(String::new, |loss| format!(", loss {loss:.4}"));
+            .map_or_else(String::new, |loss| format!(", loss {}", number(loss)));
         let eta = progress
             .eta_ms
             .map_or_else(String::new, |ms| format!(", {} left", duration(ms)));
@@ -205,7 +206,7 @@ pub(super) fn event(event: &Event) -> String {
 }
 
 /// A number with at most six significant digits.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let magnitude = value.abs();
     let (text, exponent) = if value == 0.0 || !value.is_finite() {
         (value.to_string(), String::new())

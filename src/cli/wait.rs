@@ -171,7 +171,7 @@ fn progress(view: &JobView) -> String {
     };
     let loss = progress
         .loss
-        .map_or_else(String::new, |loss| format!(", loss {loss:.4}"));
+        .map_or_else(String::new, |loss| format!(", loss {}", show::number(loss)));
     let left = progress.eta_ms.filter(|_| !view.state.is_final());
     let left = left.map_or_else(String::new, |ms| format!(", {} left", table::duration(ms)));
     format!(
@@ -220,7 +220,7 @@ mod tests {
         });
         assert_eq!(
             progress(&view),
-            "running step 120/500, loss 0.2500, 1 min 1 s left"
+            "running step 120/500, loss 0.25, 1 min 1 s left"
         );
         view.state = JobState::Queued;
         view.failure = Some(JobFailure::new(FailureKind::Platform, "the worker died"));

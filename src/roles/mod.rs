@@ -14,7 +14,10 @@ use crate::wiring::{SandboxedCompiler, World};
 pub(crate) use stop::until_asked;
 
 /// Serves the API; returns the server, which knows its address.
-pub(crate) async fn start_api(config: &Config, world: &World) -> anyhow::Result<stoker_api::Server> {
+pub(crate) async fn start_api(
+    config: &Config,
+    world: &World,
+) -> anyhow::Result<stoker_api::Server> {
     let keys = world.keys();
     let compiler = SandboxedCompiler::new(&config.worker.plugins, &keys)?;
     let ports = stoker_api::Ports {
@@ -27,12 +30,18 @@ pub(crate) async fn start_api(config: &Config, world: &World) -> anyhow::Result<
         relay: world.relay.clone(),
         clock: world.clock.clone(),
     };
-    stoker_api::serve(config.api.clone(), ports).await.context("can't serve the API")
+    stoker_api::serve(config.api.clone(), ports)
+        .await
+        .context("can't serve the API")
 }
 
 /// Where clients on this machine reach it.
 pub(crate) fn url_of(config: &Config, api: &stoker_api::Server) -> String {
-    let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+    let scheme = if config.api.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let mut addr = api.addr();
     if addr.ip().is_unspecified() {
         addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
@@ -53,7 +62,14 @@ pub(crate) async fn run_scheduler(
         clock: world.clock.clone(),
     };
     let candidate = uuid::Uuid::now_v7().simple().to_string();
-    stoker_scheduler::run(config.scheduler.clone(), ports, config.pool()?, candidate, stop).await;
+    stoker_scheduler::run(
+        config.scheduler.clone(),
+        ports,
+        config.pool()?,
+        candidate,
+        stop,
+    )
+    .await;
     Ok(())
 }
 

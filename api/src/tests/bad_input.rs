@@ -1,9 +1,82 @@
 //! Bad input: each case has its status and field, and stores nothing.
 
+use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::harness::{POINTS, SPEC, TestApp, send};
+
+/// A model that fits, and two whose layers don't.
+const FAMILY: &str = "family = \"mlp\"\nhidden = [4]";
+const CONVOLUTION: &str = "layers = [{ type = \"conv2d\", channels = 2, kernel = 3 }]";
+const POOLING: &str =
+    "layers = [{ type = \"linear\", units = 4 }, { type = \"max_pool2d\", kernel = 2 }]";
+
+/// Status and field that a change of [`SPEC`] must have: from, to.
+const WRONG: &[(u16, &str, &str, &str)] = &[
+    (422, "train.epoch", "epochs = 1", "epoch = 1"),
+    (
+        422,
+        "colour",
+        "name = \"points\"",
+        "name = \"points\"\ncolour = 1",
+    ),
+    (422, "model.hiden", "hidden = [4]", "hiden = [4]"),
+    (422, "model.family", "\"mlp\"", "\"transformer\""),
+    (422, "model.layers[0]", FAMILY, CONVOLUTION),
+    (422, "model.layers[1]", FAMILY, POOLING),
+    (
+        422,
+        "data.target",
+        "target = \"label\"",
+        "target = \"lable\"",
+    ),
+    (
+        422,
+        "data.features[1]",
+        "[model]",
+        "features = [\"x\", \"z\"]\n[model]",
+    ),
+    (422, "data.target", "target = \"label\"", "target = \"x\""),
+    (
+        422,
+        "data.dataset",
+        "\"points\"\ntarget",
+        "\"pionts\"\ntarget",
+    ),
+    (
+        422,
+        "data.dataset",
+        "\"points\"\ntarget",
+        "\"points@9\"\ntarget",
+    ),
+    (
+        422,
+        "data.features",
+        "dataset = \"points\"\ntarget = \"label\"",
+        "dataset = \"words\"\ntarget = \"n\"",
+    ),
+    (422, "train.batch_size", "batch_size = 2", "batch_size = 0"),
+    (
+        422,
+        "train.batch_size",
+        "batch_size = 2",
+        "batch_size = \"two\"",
+    ),
+    (
+        422,
+        "preprocess[0].plugin",
+        "[model]",
+        "[[preprocess]]\nplugin = \"augment\"\n[model]",
+    ),
+    (
+        422,
+        "metrics[0].plugin",
+        "[model]",
+        "[[metrics]]\nplugin = \"f1@1\"\n[model]",
+    ),
+    (400, "", "[train]", "[train"),
+];
 
 #[tokio::test]
 async fn specs_that_are_wrong_are_refused_by_field() {
@@ -12,78 +85,10 @@ async fn specs_that_are_wrong_are_refused_by_field() {
     let text = app.upload("name=words&format=csv", "word,n\nfoo,1\nbar,-2\n");
     text.await.expect(201);
     let before = app.stored().await;
-    let layers = "layers = [{ type = \"conv2d\", channels = 2, kernel = 3 }]";
-    let stack =
-        "layers = [{ type = \"linear\", units = 4 }, { type = \"max_pool2d\", kernel = 2 }]";
-    let family = "family = \"mlp\"\nhidden = [4]";
-    let cases = [
-        (422, "train.epoch", "epochs = 1", "epoch = 1"),
-        (
-            422,
-            "colour",
-            "name = \"points\"",
-            "name = \"points\"\ncolour = 1",
-        ),
-        (422, "model.hiden", "hidden = [4]", "hiden = [4]"),
-        (422, "model.family", "\"mlp\"", "\"transformer\""),
-        (422, "model.layers[0]", family, layers),
-        (422, "model.layers[1]", family, stack),
-        (
-            422,
-            "data.target",
-            "target = \"label\"",
-            "target = \"lable\"",
-        ),
-        (
-            422,
-            "data.features[1]",
-            "[model]",
-            "features = [\"x\", \"z\"]\n[model]",
-        ),
-        (422, "data.target", "target = \"label\"", "target = \"x\""),
-        (
-            422,
-            "data.dataset",
-            "\"points\"\ntarget",
-            "\"pionts\"\ntarget",
-        ),
-        (
-            422,
-            "data.dataset",
-            "\"points\"\ntarget",
-            "\"points@9\"\ntarget",
-        ),
-        (
-            422,
-            "data.features",
-            "dataset = \"points\"\ntarget = \"label\"",
-            "dataset = \"words\"\ntarget = \"n\"",
-        ),
-        (422, "train.batch_size", "batch_size = 2", "batch_size = 0"),
-        (
-            422,
-            "train.batch_size",
-            "batch_size = 2",
-            "batch_size = \"two\"",
-        ),
-        (
-            422,
-            "preprocess[0].plugin",
-            "[model]",
-            "[[preprocess]]\nplugin = \"augment\"\n[model]",
-        ),
-        (
-            422,
-            "metrics[0].plugin",
-            "[model]",
-            "[[metrics]]\nplugin = \"f1@1\"\n[model]",
-        ),
-        (400, "", "[train]", "[train"),
-    ];
-    for (status, field, from, to) in cases {
+    for (status, field, from, to) in WRONG {
         assert!(SPEC.contains(from), "{from}");
         let answer = app.submit("bad", &SPEC.replace(from, to)).await;
-        answer.expect_problem(status, "invalid_input", field);
+        answer.expect_problem(*status, "invalid_input", field);
     }
     assert_eq!(app.stored().await, before);
     assert!(app.relay.0.lock().unwrap().is_empty());
@@ -278,6 +283,25 @@ async fn uploads_that_are_too_large_are_refused() {
         answer.expect_problem(413, "too_large", "");
     }
     assert_eq!(app.stored().await, before);
+}
+
+/// A client that is still sending must get to read the answer.
+#[tokio::test]
+async fn an_upload_far_too_large_is_told_so() {
+    let app = TestApp::start_with(|config, _| config.dataset_max_bytes = 1000).await;
+    let large = "1,2\n".repeat(16 << 20);
+    for _ in 0..3 {
+        let answer = app.upload("name=a&format=csv", large.clone()).await;
+        answer.expect_problem(413, "too_large", "");
+        let chunks = large.clone().into_bytes();
+        let chunks =
+            futures::stream::iter(0..64).map(move |_| Ok::<_, String>(chunks[..1 << 20].to_vec()));
+        let request = app
+            .request("POST", "/v1/datasets?name=a&format=csv")
+            .header("Idempotency-Key", "k");
+        let answer = send(request.body(reqwest::Body::wrap_stream(chunks))).await;
+        answer.expect_problem(413, "too_large", "");
+    }
 }
 
 #[tokio::test]

@@ -96,9 +96,11 @@ async fn a_request_that_takes_too_long_is_answered() {
 
 #[test]
 fn a_configuration_is_checked_as_a_whole() {
-    let mut config = Config::default();
-    config.presigned_life = Millis(16 * 60 * 1000);
-    config.page_default = 0;
+    let mut config = Config {
+        presigned_life: Millis(16 * 60 * 1000),
+        page_default: 0,
+        ..Config::default()
+    };
     config.events.poll = Millis(1);
     let errors = config.validate().unwrap_err();
     let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();

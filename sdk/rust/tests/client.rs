@@ -1,6 +1,6 @@
 //! The client against servers that fail as servers do.
+#![cfg(test)]
 
-#[cfg(test)]
 mod harness;
 
 use std::io::Write;

@@ -78,7 +78,7 @@ fn a_job_that_runs_after_a_failed_attempt() {
     data set      digits@1
     pool          default
     created       2026-01-02T03:04:05Z
-    step          12 of 50, epoch 2, loss 0.5000, 1 min 30 s left
+    step          12 of 50, epoch 2, loss 0.5, 1 min 30 s left
     checkpoint    step 10
     last failure  the worker died\u{1b}[2J (hardware)
     exact         no: another engine build or device class took over

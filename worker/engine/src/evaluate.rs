@@ -3,8 +3,9 @@
 use stoker_domain::job::FailureKind;
 use stoker_model::Plan;
 
-use crate::device::Session;
+use crate::device::{Bad, Session};
 use crate::error::EngineError;
+use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
 use crate::metric::{Metric, MetricSource};
 
@@ -47,6 +48,10 @@ pub(crate) fn evaluate(
                 continue;
             }
             let (scores, loss) = session.evaluate_shard(&rows);
+            if !loss.is_finite() {
+                let found = session.diagnose(&rows);
+                return Err(explain_loss(found, feed.ids()));
+            }
             part.loss += loss;
             for metric in &mut part.metrics {
                 metric.update(scores, plan.outputs, rows.targets)?;
@@ -85,14 +90,19 @@ fn finish(
     let Some(mut total) = total else {
         return Ok(Vec::new());
     };
-    let loss = total.loss / rows as f64;
-    if !loss.is_finite() {
-        let message = format!("the loss of the held-out rows is {loss}");
-        return Err(EngineError::new(FailureKind::Numeric, message));
-    }
-    let mut results = vec![("test.loss".to_owned(), loss)];
+    let mut results = vec![("test.loss".to_owned(), total.loss / rows as f64)];
     for (source, metric) in sources.iter().zip(&mut total.metrics) {
         results.push((format!("test.{}", source.name), metric.finish()?));
     }
     Ok(results)
+}
+
+fn explain_loss(found: Option<Bad>, ids: &[u64]) -> EngineError {
+    match found {
+        Some(bad) => explain(bad, ids),
+        None => {
+            let message = "the loss of held-out rows isn't finite";
+            EngineError::new(FailureKind::Numeric, message).about(ids)
+        }
+    }
 }

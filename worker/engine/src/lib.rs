@@ -7,6 +7,7 @@ mod cpu;
 mod device;
 mod error;
 mod evaluate;
+mod explain;
 mod feed;
 mod init;
 mod math;

@@ -7,9 +7,10 @@ use stoker_domain::job::FailureKind;
 use stoker_domain::spec::SplitSpec;
 use stoker_model::Plan;
 
-use crate::device::{Bad, Device, Session};
+use crate::device::{Device, Session};
 use crate::error::EngineError;
 use crate::evaluate::evaluate;
+use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
 use crate::init::initial_weights;
 use crate::metric::MetricSource;
@@ -280,7 +281,7 @@ impl Run {
                 Err(error) => return error,
             };
             if let Some(bad) = found {
-                return describe(bad, self.feed.ids());
+                return explain(bad, self.feed.ids());
             }
         }
         let message = format!("the sum over the batch isn't finite; its loss is {loss}");
@@ -358,35 +359,6 @@ fn count_steps(plan: &Plan, rows: usize) -> Result<(u64, u64), EngineError> {
     }
     let epochs = u64::from(plan.train.epochs.unwrap_or(1));
     Ok((per_epoch, plan.train.steps.unwrap_or(epochs * per_epoch)))
-}
-
-fn describe(bad: Bad, ids: &[u64]) -> EngineError {
-    let rows: Vec<u64> = bad
-        .rows
-        .iter()
-        .filter_map(|&row| ids.get(row))
-        .copied()
-        .collect();
-    let (kind, message) = if bad.layer == "input" {
-        let message = "a feature isn't a finite number after preprocessing".to_owned();
-        (FailureKind::Data, message)
-    } else {
-        let what = if bad.backward { "gradient" } else { "output" };
-        let message = format!(
-            "a number stopped being finite: the {what} of `{}`",
-            bad.layer
-        );
-        (FailureKind::Numeric, message)
-    };
-    let rows = if rows.is_empty() {
-        ids
-    } else {
-        rows.as_slice()
-    };
-    EngineError {
-        layer: Some(bad.layer),
-        ..EngineError::new(kind, message).about(rows)
-    }
 }
 
 /// Sums the shards' losses in the tree of their gradients.

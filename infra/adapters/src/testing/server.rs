@@ -27,7 +27,7 @@ while read -r what group; do
   groups=$left
   [ "$what" = began ] && groups="$groups $group"
 done
-for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
+for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 rm -rf -- "$1"
 "#;
 

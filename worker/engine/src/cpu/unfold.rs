@@ -15,11 +15,10 @@ use super::simd::simd;
 fn span(conv: &Conv, out_x: usize) -> (usize, usize, usize) {
     let start = out_x * conv.stride;
     let before = conv.padding.saturating_sub(start).min(conv.kernel);
-    let source = (start + before).saturating_sub(conv.padding);
-    let width = conv
-        .in_width
-        .saturating_sub(source)
-        .min(conv.kernel - before);
+    let source = (start + before)
+        .saturating_sub(conv.padding)
+        .min(conv.in_width);
+    let width = (conv.in_width - source).min(conv.kernel - before);
     (
         before * conv.in_channels,
         source * conv.in_channels,

@@ -1,0 +1,222 @@
+//! Forward passes in double precision, written after PyTorch's definitions and images
+//! (`[channels, height, width]`), with no regard to speed.
+
+use stoker_domain::spec::{Activation, Block, ModelSpec};
+use stoker_model::{Op, Plan};
+
+use crate::TargetRows;
+use crate::cpu::lanes;
+use crate::cpu::simd::Level;
+use crate::philox::{Purpose, Stream};
+
+/// A model of `layers = […]` without names, each block after the other.
+pub(super) struct Reference<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) blocks: Vec<Block>,
+    pub(super) shape: Vec<usize>,
+}
+
+impl<'a> Reference<'a> {
+    pub(super) fn new(plan: &'a Plan, model: &str) -> Self {
+        let ModelSpec::Layers { input, layers } = serde_json::from_str(model).unwrap() else {
+            panic!("the reference takes layers")
+        };
+        let shape = input.unwrap_or_else(|| vec![plan.input.width as u32]);
+        Self {
+            plan,
+            blocks: layers.into_iter().map(|layer| layer.block).collect(),
+            shape: shape.into_iter().map(|n| n as usize).collect(),
+        }
+    }
+
+    /// Parameters in PyTorch's form, from the plan's layout.
+    pub(super) fn parameters(&self, stored: &[f32]) -> Vec<Vec<f64>> {
+        let one = |p: &stoker_model::Parameter| {
+            let number = |index| f64::from(stored[p.offset + p.order.stored_index(index)]);
+            (0..p.floats).map(number).collect()
+        };
+        self.plan.parameters.iter().map(one).collect()
+    }
+
+    /// The sum of the losses of all rows.
+    pub(super) fn loss(
+        &self,
+        parameters: &[Vec<f64>],
+        features: &[f32],
+        targets: TargetRows<'_>,
+        step: u64,
+    ) -> f64 {
+        let rows = features.chunks_exact(self.plan.input.width);
+        let losses = rows.enumerate().map(|(row, x)| {
+            let x = x.iter().map(|&x| f64::from(x)).collect();
+            let scores = self.scores(parameters, x, row as u32, step);
+            row_loss(&scores, targets, row)
+        });
+        losses.sum()
+    }
+
+    fn scores(&self, parameters: &[Vec<f64>], x: Vec<f64>, row: u32, step: u64) -> Vec<f64> {
+        let mut parameters = parameters.iter();
+        let mut next = || parameters.next().unwrap().as_slice();
+        let mut sites = self
+            .plan
+            .forward
+            .iter()
+            .filter_map(|kernel| match kernel.op {
+                Op::Dropout { site, .. } => Some(site),
+                _ => None,
+            });
+        let (mut x, mut shape) = (x, self.shape.clone());
+        for block in &self.blocks {
+            match *block {
+                Block::Linear { units, bias } => {
+                    let weight = next();
+                    let bias = bias.then(&mut next);
+                    x = linear(&x, weight, bias, units as usize);
+                    shape = vec![units as usize];
+                }
+                Block::Conv2d {
+                    channels,
+                    kernel,
+                    stride,
+                    padding,
+                    bias,
+                } => {
+                    let weight = next();
+                    let bias = bias.then(&mut next);
+                    let sizes = [channels, kernel, stride, padding].map(|n| n as usize);
+                    (x, shape) = conv(&x, &shape, weight, bias, sizes);
+                }
+                Block::MaxPool2d { kernel, stride } => {
+                    let stride = stride.unwrap_or(kernel) as usize;
+                    (x, shape) = pool(&x, &shape, kernel as usize, stride);
+                }
+                Block::Flatten {} => shape = vec![x.len()],
+                Block::Activation { function } => {
+                    x.iter_mut().for_each(|x| *x = activation(*x, function));
+                }
+                Block::Dropout { rate } => {
+                    let seed = self.plan.train.seed;
+                    let masks = Stream::new(seed, Purpose::Dropout, sites.next().unwrap(), step);
+                    let (ones, mut mask) = (vec![1.0; x.len()], vec![0.0; x.len()]);
+                    lanes::dropout(Level::Scalar, &mut mask, &ones, masks, row, rate);
+                    x.iter_mut()
+                        .zip(mask)
+                        .for_each(|(x, mask)| *x *= f64::from(mask));
+                }
+            }
+        }
+        x
+    }
+}
+
+fn row_loss(scores: &[f64], targets: TargetRows<'_>, row: usize) -> f64 {
+    match targets {
+        TargetRows::Classes(classes) => {
+            let total: f64 = scores.iter().map(|score| score.exp()).sum();
+            total.ln() - scores[classes[row] as usize]
+        }
+        TargetRows::Values(values) => {
+            let values = &values[row * scores.len()..][..scores.len()];
+            let squares = scores
+                .iter()
+                .zip(values)
+                .map(|(s, &v)| (s - f64::from(v)).powi(2));
+            squares.sum::<f64>() / scores.len() as f64
+        }
+    }
+}
+
+fn linear(x: &[f64], weight: &[f64], bias: Option<&[f64]>, units: usize) -> Vec<f64> {
+    let unit = |unit: usize| {
+        let row = &weight[unit * x.len()..][..x.len()];
+        let product: f64 = row.iter().zip(x).map(|(w, x)| w * x).sum();
+        product + bias.map_or(0.0, |bias| bias[unit])
+    };
+    (0..units).map(unit).collect()
+}
+
+fn conv(
+    x: &[f64],
+    shape: &[usize],
+    weight: &[f64],
+    bias: Option<&[f64]>,
+    [out, kernel, stride, padding]: [usize; 4],
+) -> (Vec<f64>, Vec<usize>) {
+    let &[channels, height, width] = shape else {
+        panic!("a convolution takes images")
+    };
+    let count = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+    let (out_height, out_width) = (count(height), count(width));
+    let mut y = Vec::new();
+    for o in 0..out {
+        for oy in 0..out_height {
+            for ox in 0..out_width {
+                let mut sum = bias.map_or(0.0, |bias| bias[o]);
+                for c in 0..channels {
+                    for ky in 0..kernel {
+                        for kx in 0..kernel {
+                            let (iy, ix) = (oy * stride + ky, ox * stride + kx);
+                            if iy < padding || ix < padding {
+                                continue;
+                            }
+                            let (iy, ix) = (iy - padding, ix - padding);
+                            if iy < height && ix < width {
+                                let w = weight[((o * channels + c) * kernel + ky) * kernel + kx];
+                                sum += w * x[(c * height + iy) * width + ix];
+                            }
+                        }
+                    }
+                }
+                y.push(sum);
+            }
+        }
+    }
+    (y, vec![out, out_height, out_width])
+}
+
+fn pool(x: &[f64], shape: &[usize], kernel: usize, stride: usize) -> (Vec<f64>, Vec<usize>) {
+    let &[channels, height, width] = shape else {
+        panic!("a pooling takes images")
+    };
+    let count = |size: usize| (size - kernel) / stride + 1;
+    let (out_height, out_width) = (count(height), count(width));
+    let mut y = Vec::new();
+    for c in 0..channels {
+        for oy in 0..out_height {
+            for ox in 0..out_width {
+                let mut max = f64::NEG_INFINITY;
+                for ky in 0..kernel {
+                    for kx in 0..kernel {
+                        max =
+                            max.max(x[(c * height + oy * stride + ky) * width + ox * stride + kx]);
+                    }
+                }
+                y.push(max);
+            }
+        }
+    }
+    (y, vec![channels, out_height, out_width])
+}
+
+fn activation(x: f64, function: Activation) -> f64 {
+    let sigmoid = 1.0 / (1.0 + (-x).exp());
+    match function {
+        Activation::Relu => x.max(0.0),
+        Activation::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        Activation::Silu => x * sigmoid,
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => sigmoid,
+    }
+}
+
+/// The error function by its series, which is fast enough and exact for the small numbers here.
+fn erf(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for n in 1..100 {
+        let n = f64::from(n);
+        term *= -x * x / n;
+        sum += term / (2.0 * n + 1.0);
+    }
+    2.0 / std::f64::consts::PI.sqrt() * sum
+}
