@@ -69,12 +69,7 @@ impl Stream {
     /// bound / 2^64.
     pub(crate) fn below(self, index: u64, bound: u64) -> u64 {
         let wide = u128::from(self.word64(index)) * u128::from(bound);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the high half of a 128-bit word"
-        )]
-        let high = (wide >> 64) as u64;
-        high
+        (wide >> 64) as u64
     }
 }
 

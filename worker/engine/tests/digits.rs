@@ -1,5 +1,7 @@
 //! Trains a small convolutional network on the digits data set, as a user's job would.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -25,13 +27,14 @@ config = { mode = "minmax", per = "all" }
 [model]
 family = "cnn"
 input = [1, 8, 8]
-channels = [16, 32]
-dense = [64]
+channels = [32, 64]
+dense = [128]
+dropout = 0.5
 [train]
-epochs = 20
+epochs = 30
 batch_size = 32
 loss = "cross_entropy"
-optimizer = { name = "adamw", learning_rate = 2e-3 }
+optimizer = { name = "adamw", learning_rate = 3e-3 }
 schedule = { name = "cosine", warmup_steps = 40 }
 [[metrics]]
 builtin = "accuracy"
@@ -116,11 +119,11 @@ fn train(spec: &JobSpec) -> (Finished, Watch) {
 fn a_small_network_reads_digits() {
     let spec = JobSpec::parse(JOB, Format::Toml).unwrap();
     let (finished, watch) = train(&spec);
-    assert_eq!(finished.steps, 20 * 43, "43 batches of 1,347 rows");
+    assert_eq!(finished.steps, 30 * 43, "43 batches of 1,347 rows");
     assert_eq!(watch.losses.len() as u64, finished.steps);
-    assert_eq!(watch.accuracies.len(), 20);
+    assert_eq!(watch.accuracies.len(), 30);
     assert!(watch.losses[0] > 2.0, "ten classes start near ln 10");
-    assert!(finished.metrics["train.loss"] < 0.05);
+    assert!(finished.metrics["train.loss"] < 0.2);
     let accuracy = finished.metrics["test.accuracy"];
     assert!(accuracy >= 0.98, "{accuracy} on the held-out rows");
 }

@@ -3,10 +3,12 @@
 //! Every value has one reader, which the graph made sure of, so a gradient is written once and
 //! may be changed in place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use stoker_domain::spec::Activation;
 
 use crate::graph::{Graph, Node};
-use crate::op::{Op, ValueId, needs_input};
+use crate::op::{Op, ParameterId, ValueId, needs_input};
 
 /// Appends the backward operations: from the gradient of the scores to those of the parameters.
 pub(crate) fn differentiate(mut graph: Graph) -> Graph {
@@ -41,8 +43,8 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
 }
 
 /// The values that depend on a parameter: only their gradients are of use.
-fn trained_values(graph: &Graph) -> Vec<ValueId> {
-    let mut trained: Vec<ValueId> = Vec::new();
+fn trained_values(graph: &Graph) -> HashSet<ValueId> {
+    let mut trained: HashSet<ValueId> = HashSet::new();
     for Node { op, .. } in &graph.forward {
         let (reads, writes) = op.values();
         let has_parameter = matches!(
@@ -84,74 +86,13 @@ impl Backward<'_> {
     fn of(&mut self, op: &Op, y: ValueId) -> Option<ValueId> {
         let (x, dy) = (self.x, self.dy);
         match *op {
-            Op::Linear {
-                weight,
-                inputs,
-                outputs,
-                ..
-            } => {
-                self.push(Op::LinearGradWeight {
-                    dy,
-                    x,
-                    weight,
-                    inputs,
-                    outputs,
-                });
-                let dx = self.dx()?;
-                self.push(Op::LinearGradInput {
-                    dy,
-                    dx,
-                    weight,
-                    inputs,
-                    outputs,
-                });
-                Some(dx)
-            }
-            Op::Conv2d { weight, conv, .. } => {
-                let (columns, partials) = (None, None);
-                self.push(Op::Conv2dGradWeight {
-                    dy,
-                    x,
-                    weight,
-                    conv,
-                    columns,
-                    partials,
-                });
-                let dx = self.dx()?;
-                self.push(Op::Conv2dGradInput {
-                    dy,
-                    dx,
-                    weight,
-                    conv,
-                    columns,
-                });
-                Some(dx)
-            }
-            Op::AddBias { bias, columns, .. } => {
-                let (d, function, partials) = (dy, None, None);
-                let bias = Some(bias);
-                self.push(Op::ActivationBiasGrad {
-                    d,
-                    function,
-                    bias,
-                    columns,
-                    partials,
-                });
-                Some(dy)
-            }
+            Op::Linear { .. } => self.of_linear(op),
+            Op::Conv2d { .. } => self.of_conv(op),
+            Op::AddBias { bias, columns, .. } => self.in_place(None, Some(bias), columns),
             Op::Activate { function, .. } => {
                 let saved = if needs_input(function) { x } else { y };
-                let (d, bias, partials) = (dy, None, None);
                 let columns = self.graph.values[y.0].row_floats;
-                let function = Some((function, saved));
-                self.push(Op::ActivationBiasGrad {
-                    d,
-                    function,
-                    bias,
-                    columns,
-                    partials,
-                });
-                Some(dy)
+                self.in_place(Some((function, saved)), None, columns)
             }
             Op::MaxPool { pool, .. } => {
                 let dx = self.dx()?;
@@ -159,25 +100,95 @@ impl Backward<'_> {
                 Some(dx)
             }
             Op::Dropout { rate, site, .. } => {
-                self.wanted
-                    .then(|| self.push(Op::DropoutGrad { d: dy, rate, site }))?;
-                Some(dy)
+                if self.wanted {
+                    self.push(Op::DropoutGrad { d: dy, rate, site });
+                }
+                self.wanted.then_some(dy)
             }
             Op::ToChannelsFirst {
                 channels,
                 positions,
                 ..
             } => {
-                let dx = self.dx()?;
+                let y = self.dx()?;
                 self.push(Op::ToChannelsLast {
                     x: dy,
-                    y: dx,
+                    y,
                     channels,
                     positions,
                 });
-                Some(dx)
+                Some(y)
             }
             _ => None,
         }
+    }
+
+    fn in_place(
+        &mut self,
+        function: Option<(Activation, ValueId)>,
+        bias: Option<ParameterId>,
+        columns: usize,
+    ) -> Option<ValueId> {
+        self.push(Op::ActivationBiasGrad {
+            d: self.dy,
+            function,
+            bias,
+            columns,
+            partials: None,
+        });
+        Some(self.dy)
+    }
+
+    fn of_linear(&mut self, op: &Op) -> Option<ValueId> {
+        let &Op::Linear {
+            weight,
+            inputs,
+            outputs,
+            ..
+        } = op
+        else {
+            return None;
+        };
+        let (x, dy) = (self.x, self.dy);
+        self.push(Op::LinearGradWeight {
+            dy,
+            x,
+            weight,
+            inputs,
+            outputs,
+        });
+        let dx = self.dx()?;
+        self.push(Op::LinearGradInput {
+            dy,
+            dx,
+            weight,
+            inputs,
+            outputs,
+        });
+        Some(dx)
+    }
+
+    fn of_conv(&mut self, op: &Op) -> Option<ValueId> {
+        let &Op::Conv2d { weight, conv, .. } = op else {
+            return None;
+        };
+        let (x, dy) = (self.x, self.dy);
+        self.push(Op::Conv2dGradWeight {
+            dy,
+            x,
+            weight,
+            conv,
+            columns: None,
+            partials: None,
+        });
+        let dx = self.dx()?;
+        self.push(Op::Conv2dGradInput {
+            dy,
+            dx,
+            weight,
+            conv,
+            columns: None,
+        });
+        Some(dx)
     }
 }

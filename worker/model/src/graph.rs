@@ -119,8 +119,9 @@ pub(crate) fn build(model: &Layers, input: &InputDescription) -> Result<Graph, F
         outputs[taken].used = true;
         let (shape, value) = (outputs[taken].shape, outputs[taken].value);
         let from = outputs[taken].name.clone();
-        let (value, shape) = add_layer(&mut graph, layer, value, shape)
-            .map_err(|message| FieldError::new(&layer.field, message.replace("{from}", &from)))?;
+        let (value, shape) = add_layer(&mut graph, layer, value, shape).map_err(|message| {
+            FieldError::new(&layer.field, format!("`{from}` gives {shape}; {message}"))
+        })?;
         outputs.push(Output {
             name: layer.name.clone(),
             value,
@@ -307,9 +308,7 @@ fn add_linear(
         image,
     } = shape
     else {
-        return Err(format!(
-            "`linear` takes [n], but `{{from}}` gives {shape}: add a `flatten` before it"
-        ));
+        return Err("`linear` takes [n]: add a `flatten` before it".to_owned());
     };
     let order = match image {
         Some((channels, positions)) => Order::ChannelsLast {
@@ -336,6 +335,7 @@ fn add_linear(
             bias: None,
             activation: None,
             pre: None,
+            transposed: None,
             inputs,
             outputs,
         },
@@ -354,15 +354,16 @@ fn conv_geometry(shape: Shape, sizes: [usize; 4]) -> Result<Conv, String> {
         width: in_width,
     } = shape
     else {
-        return Err(format!(
-            "`conv2d` takes [channels, height, width], but `{{from}}` gives {shape}: set `input` to the shape of a row"
-        ));
+        return Err(
+            "`conv2d` takes [channels, height, width]: set `input` to the shape of a row"
+                .to_owned(),
+        );
     };
     let out_height = windows(in_height, kernel, stride, padding);
     let out_width = windows(in_width, kernel, stride, padding);
     let (Some(out_height), Some(out_width)) = (out_height, out_width) else {
         return Err(format!(
-            "a kernel of {kernel} x {kernel} doesn't fit: `{{from}}` gives {shape}, with padding {padding}"
+            "a kernel of {kernel} x {kernel} doesn't fit with padding {padding}"
         ));
     };
     Ok(Conv {
@@ -420,6 +421,7 @@ fn add_conv(graph: &mut Graph, path: &str, x: ValueId, conv: Conv, bias: bool) -
             bias: None,
             activation: None,
             pre: None,
+            transposed: None,
             conv,
             columns: None,
         },
@@ -444,16 +446,12 @@ fn add_pool(
         width: in_width,
     } = shape
     else {
-        return Err(format!(
-            "`max_pool2d` takes [channels, height, width], but `{{from}}` gives {shape}"
-        ));
+        return Err("`max_pool2d` takes [channels, height, width]".to_owned());
     };
     let out_height = windows(in_height, kernel, stride, 0);
     let out_width = windows(in_width, kernel, stride, 0);
     let (Some(out_height), Some(out_width)) = (out_height, out_width) else {
-        return Err(format!(
-            "a window of {kernel} x {kernel} doesn't fit: `{{from}}` gives {shape}"
-        ));
+        return Err(format!("a window of {kernel} x {kernel} doesn't fit"));
     };
     let pool = Pool {
         channels,

@@ -18,6 +18,8 @@ mod quote;
 mod shape;
 mod split;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use describe::describe_input;
 pub use input::{InputDescription, Target};

@@ -136,6 +136,8 @@ pub enum Op {
         bias: Option<ParameterId>,
         activation: Option<Activation>,
         pre: Option<ValueId>,
+        /// W transposed, as products read it fastest.
+        transposed: Option<ValueId>,
         inputs: usize,
         outputs: usize,
     },
@@ -163,6 +165,8 @@ pub enum Op {
         bias: Option<ParameterId>,
         activation: Option<Activation>,
         pre: Option<ValueId>,
+        /// W transposed: `[window, out_channels]`.
+        transposed: Option<ValueId>,
         conv: Conv,
         /// Unfolded windows, a tile per group.
         columns: Option<ValueId>,
@@ -250,10 +254,10 @@ impl Op {
             | Self::Activate { x, y, .. }
             | Self::MaxPool { x, y, .. }
             | Self::Dropout { x, y, .. } => (vec![*x], vec![*y]),
-            Self::Linear { x, y, pre, .. } => (vec![*x], some(&[Some(*y), *pre])),
+            Self::Linear { x, y, pre, transposed, .. } => (vec![*x], some(&[Some(*y), *pre, *transposed])),
             Self::Conv2d {
                 x, y, pre, columns, ..
-            } => (vec![*x], some(&[Some(*y), *pre, *columns])),
+            } => (vec![*x], some(&[Some(*y), *pre, *transposed, *columns])),
             Self::LinearGradWeight { dy, x, .. } => (vec![*dy, *x], Vec::new()),
             Self::LinearGradInput { dy, dx, .. } => (vec![*dy], vec![*dx]),
             Self::Conv2dGradWeight {

@@ -25,8 +25,9 @@ pub(super) struct Publisher {
     /// Channels with nothing on its way.
     idle: Mutex<Vec<Channel>>,
     free: Semaphore,
-    /// Queues that were declared, by this process.
-    declared: Mutex<HashSet<QueueName>>,
+    /// Queues that were declared, by this process. Locked while declaring: the broker gets confused
+    /// by the same quorum queue being made many times at once.
+    declared: tokio::sync::Mutex<HashSet<QueueName>>,
 }
 
 impl Publisher {
@@ -36,7 +37,7 @@ impl Publisher {
             topology,
             idle: Mutex::default(),
             free: Semaphore::new(config.in_flight_max.into()),
-            declared: Mutex::default(),
+            declared: tokio::sync::Mutex::default(),
         }
     }
 
@@ -48,7 +49,7 @@ impl Publisher {
         match self.try_publish(queue, message).await {
             // Somebody removed a queue that was declared: once more from there.
             Err(QueueError::NoRoute(_)) if !matches!(queue, QueueName::Worker(_)) => {
-                lock(&self.declared).remove(queue);
+                self.declared.lock().await.remove(queue);
                 self.try_publish(queue, message).await
             }
             outcome => outcome,
@@ -121,11 +122,14 @@ impl Publisher {
 
     /// Makes the queue, if that is for publishers to do.
     async fn declare(&self, channel: &Channel, queue: &QueueName) -> Result<(), QueueError> {
-        if matches!(queue, QueueName::Worker(_)) || lock(&self.declared).contains(queue) {
+        if matches!(queue, QueueName::Worker(_)) {
             return Ok(());
         }
-        self.topology.declare(channel, queue).await?;
-        lock(&self.declared).insert(queue.clone());
+        let mut declared = self.declared.lock().await;
+        if !declared.contains(queue) {
+            self.topology.declare(channel, queue).await?;
+            declared.insert(queue.clone());
+        }
         Ok(())
     }
 }

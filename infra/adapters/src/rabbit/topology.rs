@@ -2,7 +2,7 @@
 //! declared again: these stay as they are.
 
 use lapin::Channel;
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use stoker_domain::port::{QueueError, QueueName};
 
@@ -13,6 +13,9 @@ use super::link::failed;
 const DELIVERIES_MAX: i32 = 100;
 /// Messages in one queue; more are refused, and wait in the outbox.
 const MESSAGES_MAX: i32 = 1_000_000;
+
+/// The queue that settles others goes away after this.
+const SETTLED_MS: i32 = 60_000;
 
 #[derive(Debug, Clone)]
 pub(super) struct Topology {
@@ -46,20 +49,33 @@ impl Topology {
         queue: &QueueName,
     ) -> Result<(), QueueError> {
         self.declare_one(channel, &QueueName::Dead).await?;
-        match queue {
-            QueueName::Dead => Ok(()),
-            queue => self.declare_one(channel, queue).await,
+        if !matches!(queue, QueueName::Dead) {
+            self.declare_one(channel, queue).await?;
         }
+        if matches!(queue, QueueName::Pool(_)) {
+            self.settle(channel).await?;
+        }
+        Ok(())
     }
 
     async fn declare_one(&self, channel: &Channel, queue: &QueueName) -> Result<(), QueueError> {
-        let options = QueueDeclareOptions {
-            durable: true,
-            ..QueueDeclareOptions::default()
-        };
         let declared =
-            channel.queue_declare(self.name(queue).into(), options, self.arguments(queue));
+            channel.queue_declare(self.name(queue).into(), durable(), self.arguments(queue));
         declared.await.map(|_| ()).map_err(|error| failed(&error))
+    }
+
+    /// A broker up to 3.x writes down only with the next change which log belongs to a new quorum
+    /// queue. Were it killed before that, the queue would begin again without its messages, and
+    /// never find a leader. So one more queue is made at once; it goes away by itself.
+    async fn settle(&self, channel: &Channel) -> Result<(), QueueError> {
+        let name = format!("{}.settle", self.prefix);
+        let removed = channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default());
+        removed.await.map_err(|error| failed(&error))?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        arguments.insert("x-expires".into(), AMQPValue::LongInt(SETTLED_MS));
+        let made = channel.queue_declare(name.into(), durable(), arguments);
+        made.await.map(|_| ()).map_err(|error| failed(&error))
     }
 
     fn arguments(&self, queue: &QueueName) -> FieldTable {
@@ -68,27 +84,29 @@ impl Topology {
         let mut set = |name: &str, value: AMQPValue| {
             arguments.insert(name.into(), value);
         };
-        set("x-queue-type", text("quorum"));
         set("x-max-length", AMQPValue::LongInt(MESSAGES_MAX));
         set("x-overflow", text("reject-publish"));
         if matches!(queue, QueueName::Dead) {
             return arguments;
         }
-        set("x-delivery-limit", AMQPValue::LongInt(DELIVERIES_MAX));
         set("x-dead-letter-exchange", text(""));
-        set(
-            "x-dead-letter-routing-key",
-            text(&self.name(&QueueName::Dead)),
-        );
-        set("x-dead-letter-strategy", text("at-least-once"));
+        let dead = self.name(&QueueName::Dead);
+        set("x-dead-letter-routing-key", text(&dead));
         if matches!(queue, QueueName::Pool(_)) {
+            set("x-queue-type", text("quorum"));
             set("x-single-active-consumer", AMQPValue::Boolean(true));
+            set("x-delivery-limit", AMQPValue::LongInt(DELIVERIES_MAX));
+            set("x-dead-letter-strategy", text("at-least-once"));
         } else {
-            set(
-                "x-expires",
-                AMQPValue::LongLongInt(self.worker_queue_ttl_ms),
-            );
+            set("x-expires", AMQPValue::LongLongInt(self.worker_queue_ttl_ms));
         }
         arguments
+    }
+}
+
+fn durable() -> QueueDeclareOptions {
+    QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
     }
 }

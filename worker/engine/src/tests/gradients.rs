@@ -193,7 +193,8 @@ fn pools_and_layouts() {
                {{"type": "conv2d", "channels": 2, "kernel": 1}},
                {{"type": "max_pool2d", "kernel": 2}}, {{"type": "flatten"}}"#
         );
-        let side = ((8 - kernel) / stride + 1) / 2;
+        let pooled = (8 - kernel) / stride + 1;
+        let side = pooled / 2;
         let outputs = 2 * side * side;
         let model = layers("[3, 9, 9]", &blocks);
         let kernels = check(&model, 3 * 81, Target::Values(outputs), 3, 2);

@@ -56,6 +56,22 @@ fn step(spec: &OptimizerSpec, t: i32, w: &mut f64, g: f64, state: &mut [f64; 2])
     }
 }
 
+/// The gradient of `loss` by central differences.
+fn differences(weights: &[Vec<f64>], loss: impl Fn(&[Vec<f64>]) -> f64) -> Vec<Vec<f64>> {
+    let mut gradients = weights.to_vec();
+    for tensor in 0..weights.len() {
+        for index in 0..weights[tensor].len() {
+            let mut moved = weights.to_vec();
+            let mut at = |by: f64| {
+                moved[tensor][index] = weights[tensor][index] + by;
+                loss(&moved)
+            };
+            gradients[tensor][index] = (at(1e-5) - at(-1e-5)) / 2e-5;
+        }
+    }
+    gradients
+}
+
 fn check(optimizer: &str) {
     let train = format!(
         r#"{{"steps": 20, "batch_size": {BATCH}, "virtual_shards": 2, "loss": "cross_entropy",
@@ -104,17 +120,7 @@ fn check(optimizer: &str) {
             "step {t}: {given} for {}",
             loss(&weights)
         );
-        let mut gradients = weights.clone();
-        for tensor in 0..weights.len() {
-            for index in 0..weights[tensor].len() {
-                let mut moved = weights.clone();
-                let mut at = |by: f64| {
-                    moved[tensor][index] = weights[tensor][index] + by;
-                    loss(&moved)
-                };
-                gradients[tensor][index] = (at(1e-5) - at(-1e-5)) / 2e-5;
-            }
-        }
+        let gradients = differences(&weights, loss);
         for tensor in 0..weights.len() {
             for (index, w) in weights[tensor].iter_mut().enumerate() {
                 let (g, state) = (gradients[tensor][index], &mut state[tensor][index]);
