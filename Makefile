@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugins data demo test check bench-start chaos gpu
+.PHONY: help setup build plugins demo test check bench-start chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,9 +16,6 @@ build: ## build the stoker binary
 
 plugins: ## build the sample plugins
 	plugins/build.sh
-
-data: ## fetch the data sets of examples and gates into a cache outside the checkout
-	examples/fetch-data.sh
 
 demo: build plugins ## run the main job: server, data, plugins, training, result
 	$(STOKER) demo --plugins $(CARGO_TARGET_DIR)/plugins

@@ -5,6 +5,7 @@ use lapin::Channel;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use stoker_domain::port::{QueueError, QueueName};
+use uuid::Uuid;
 
 use super::config::RabbitConfig;
 use super::link::failed;
@@ -14,7 +15,7 @@ const DELIVERIES_MAX: i32 = 100;
 /// Messages in one queue; more are refused, and wait in the outbox.
 const MESSAGES_MAX: i32 = 1_000_000;
 
-/// The queue that settles others goes away after this.
+/// The queue that settles others goes away after this, if it wasn't removed.
 const SETTLED_MS: i32 = 60_000;
 
 #[derive(Debug, Clone)]
@@ -66,16 +67,19 @@ impl Topology {
 
     /// A broker up to 3.x writes down only with the next change which log belongs to a new quorum
     /// queue. Were it killed before that, the queue would begin again without its messages, and
-    /// never find a leader. So one more queue is made at once; it goes away by itself.
+    /// never find a leader. So another queue is made at once, and removed.
     async fn settle(&self, channel: &Channel) -> Result<(), QueueError> {
-        let name = format!("{}.settle", self.prefix);
-        let removed = channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default());
-        removed.await.map_err(|error| failed(&error))?;
+        let name = format!("{}.settle.{}", self.prefix, Uuid::now_v7().simple());
         let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        arguments.insert(
+            "x-queue-type".into(),
+            AMQPValue::LongString("quorum".into()),
+        );
         arguments.insert("x-expires".into(), AMQPValue::LongInt(SETTLED_MS));
-        let made = channel.queue_declare(name.into(), durable(), arguments);
-        made.await.map(|_| ()).map_err(|error| failed(&error))
+        let made = channel.queue_declare(name.as_str().into(), durable(), arguments);
+        made.await.map_err(|error| failed(&error))?;
+        let removed = channel.queue_delete(name.into(), QueueDeleteOptions::default());
+        removed.await.map(|_| ()).map_err(|error| failed(&error))
     }
 
     fn arguments(&self, queue: &QueueName) -> FieldTable {
@@ -98,7 +102,10 @@ impl Topology {
             set("x-delivery-limit", AMQPValue::LongInt(DELIVERIES_MAX));
             set("x-dead-letter-strategy", text("at-least-once"));
         } else {
-            set("x-expires", AMQPValue::LongLongInt(self.worker_queue_ttl_ms));
+            set(
+                "x-expires",
+                AMQPValue::LongLongInt(self.worker_queue_ttl_ms),
+            );
         }
         arguments
     }
