@@ -139,11 +139,10 @@ impl Bench {
 /// The main job, some seconds long, with a checkpoint every few steps.
 pub(crate) fn long_job() -> String {
     let job = stoker::digits::SPEC
-        .replace("epochs = 30", "epochs = 80")
-        .replace("pool = 1", "pool = 2")
+        .replace("epochs = 30", "epochs = 60")
         .replace("every_steps = 100", "every_steps = 20");
     assert!(
-        job.contains("epochs = 80") && job.contains("every_steps = 20"),
+        job.contains("epochs = 60") && job.contains("every_steps = 20"),
         "the spec has changed"
     );
     job

@@ -3,7 +3,7 @@
 //! An adapter's tests name a function that opens a fresh, empty adapter, together with whatever
 //! must live as long:
 //!
-//! ```ignore
+//! ```text
 //! async fn open() -> (EmbeddedStore, TempDir) { … }
 //! stoker_domain::job_store_suite!(open);
 //! ```

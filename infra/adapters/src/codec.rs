@@ -70,3 +70,43 @@ fn check_finite(record: &JobRecord) -> Result<(), StoreError> {
         Err(StoreError::Corrupt(message.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stoker_domain::job::Transition;
+    use stoker_domain::testkit::fixture::{at, holder, job, outcome};
+
+    /// The change with which a job ends that measured `accuracy` at `samples_per_s`.
+    fn end(accuracy: f64, samples_per_s: f64) -> Change {
+        let mut outcome = outcome(1);
+        outcome.metrics.insert("test.accuracy".to_owned(), accuracy);
+        outcome.samples_per_s = samples_per_s;
+        let record = job("digits").record;
+        let record = record
+            .apply(Transition::Dispatch(holder()), at(1))
+            .unwrap()
+            .record;
+        let record = record
+            .apply(Transition::Start { token: 1 }, at(2))
+            .unwrap()
+            .record;
+        record
+            .apply(Transition::Succeed { token: 1, outcome }, at(3))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_record_that_could_not_be_read_again_is_not_written() {
+        let change = end(0.9, 1e6);
+        let encoded = EncodedChange::new(&change).unwrap();
+        assert_eq!(decode::<JobRecord>(&encoded.record).unwrap(), change.record);
+        for (change, said) in [
+            (end(f64::NAN, 1.0), "result.metrics.test.accuracy: NaN"),
+            (end(0.9, f64::INFINITY), "result: a speed or time"),
+        ] {
+            let refused = EncodedChange::new(&change).unwrap_err().to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
+    }
+}

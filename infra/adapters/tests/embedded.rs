@@ -1,4 +1,8 @@
 //! The contracts over the embedded adapters, and what else they promise: durability.
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is test code: a panic is a failed test"
+)]
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -191,9 +195,8 @@ async fn victim() {
             }
         })
     });
-    for writer in writers.collect::<Vec<_>>() {
-        writer.await.unwrap();
-    }
+    // Until one of them fails or, as is meant, this process is killed.
+    futures::future::select_all(writers).await.0.unwrap();
 }
 
 #[tokio::test]

@@ -1,4 +1,8 @@
 //! Object storage in a directory and on an S3 server.
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is test code: a panic is a failed test"
+)]
 
 use std::time::Duration;
 

@@ -1,5 +1,11 @@
 //! The contract over RabbitMQ, and what else its adapter promises.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "this is test code: a panic is a failed test"
+)]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,7 +120,7 @@ async fn what_cannot_be_read_is_dead() {
 /// One broker of its own for all that breaks it: it takes 10 s to start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_broker_loses_nothing_it_confirmed() {
-    let mut rabbit = tokio::task::spawn_blocking(Rabbit::start)
+    let rabbit = tokio::task::spawn_blocking(Rabbit::start)
         .await
         .unwrap()
         .unwrap();
@@ -140,62 +146,73 @@ async fn a_broken_broker_loses_nothing_it_confirmed() {
     publish_in_the_end(&queue, &Message::new(job, 2)).await;
 
     // A broker that crashes while it is written to.
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let publisher = tokio::spawn({
-        let queue = Arc::clone(&queue);
-        async move {
-            for token in 3.. {
-                match queue
-                    .publish(&pool_queue(), &Message::new(job, token))
-                    .await
-                {
-                    Ok(()) => tell.send(token).unwrap(),
-                    Err(_) => return,
-                }
-            }
-        }
-    });
-    let mut confirmed = vec![0, 2];
-    while confirmed.len() < 300 {
-        confirmed.push(told.recv().await.unwrap());
-    }
-    let killed = tokio::task::spawn_blocking(move || {
-        rabbit.kill();
-        rabbit
-    });
-    let mut rabbit = killed.await.unwrap();
-    publisher.await.unwrap();
-    while let Some(token) = told.recv().await {
-        confirmed.push(token);
-    }
+    let (rabbit, mut confirmed) = crash_while_publishing(rabbit, &queue, job).await;
+    confirmed.extend([0, 2]);
     let ended = async { while consumer.next().await.is_ok() {} };
     tokio::time::timeout(PATIENCE, ended)
         .await
         .expect("the consumer doesn't notice");
     drop(consumer);
     assert!(queue.consume(&pool_queue()).await.is_err());
+    let mut rabbit = rabbit;
     let restarted = tokio::task::spawn_blocking(move || rabbit.restart().map(|()| rabbit));
     let _rabbit = restarted.await.unwrap().unwrap();
-
-    let mut missing: std::collections::HashSet<u64> = confirmed.into_iter().collect();
-    let collected = async {
-        let mut consumer = loop {
-            match queue.consume(&pool_queue()).await {
-                Ok(consumer) => break consumer,
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        };
-        while !missing.is_empty() {
-            let delivery = consumer.next().await.unwrap();
-            missing.remove(&delivery.message.token);
-            delivery.loan.ack().await.unwrap();
-        }
-    };
+    let collected = collect(&queue, &mut confirmed);
     let collected = tokio::time::timeout(PATIENCE, collected).await;
     assert!(
         collected.is_ok(),
-        "confirmed messages are lost: {missing:?}"
+        "confirmed messages are lost: {confirmed:?}"
     );
+}
+
+/// Kills the broker under a publisher; answers the tokens that it had confirmed.
+async fn crash_while_publishing(
+    mut rabbit: Rabbit,
+    queue: &Arc<RabbitQueue>,
+    job: JobId,
+) -> (Rabbit, HashSet<u64>) {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let publishing = Arc::clone(queue);
+    let publisher = tokio::spawn(async move {
+        for token in 3.. {
+            match publishing
+                .publish(&pool_queue(), &Message::new(job, token))
+                .await
+            {
+                Ok(()) => tell.send(token).unwrap(),
+                Err(_) => return,
+            }
+        }
+    });
+    let mut confirmed = HashSet::new();
+    while confirmed.len() < 300 {
+        confirmed.insert(told.recv().await.unwrap());
+    }
+    let killed = tokio::task::spawn_blocking(move || {
+        rabbit.kill();
+        rabbit
+    });
+    let rabbit = killed.await.unwrap();
+    publisher.await.unwrap();
+    while let Some(token) = told.recv().await {
+        confirmed.insert(token);
+    }
+    (rabbit, confirmed)
+}
+
+/// Consumes until none of these is missing.
+async fn collect(queue: &RabbitQueue, missing: &mut HashSet<u64>) {
+    let mut consumer = loop {
+        match queue.consume(&pool_queue()).await {
+            Ok(consumer) => break consumer,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    while !missing.is_empty() {
+        let delivery = consumer.next().await.unwrap();
+        missing.remove(&delivery.message.token);
+        delivery.loan.ack().await.unwrap();
+    }
 }
 
 async fn publish_in_the_end(queue: &RabbitQueue, message: &Message) {

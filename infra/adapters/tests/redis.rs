@@ -1,4 +1,10 @@
 //! The contracts over Redis, and what else its adapter promises.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is test code: a panic is a failed test"
+)]
 
 use std::time::Duration;
 

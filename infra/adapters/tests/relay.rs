@@ -1,4 +1,9 @@
 //! The relay, over the embedded store and a queue that fails when it is told to.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "this is test code: a panic is a failed test"
+)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

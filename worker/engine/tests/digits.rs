@@ -1,6 +1,10 @@
 //! Trains a small convolutional network on the digits data set, as a user's job would.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::io::Read;
 use std::num::NonZeroUsize;

@@ -85,19 +85,37 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
         .unwrap_or(0);
     let groups = split::groups(&op, rows, row_floats);
     let group_rows = rows.div_ceil(groups);
-    let mut scratch = |floats: Option<usize>| {
+    let mut scratch = |sizes: &[usize]| {
         values.push(Value {
             name: layer.clone(),
             row_floats: 0,
-            floats: product(&[groups, floats?])?,
+            floats: product(sizes)?,
             offset: 0,
         });
         Some(ValueId(values.len() - 1))
     };
     match &mut op {
-        Op::Conv2d { conv, columns, .. } | Op::Conv2dGradInput { conv, columns, .. } => {
+        Op::Linear {
+            inputs,
+            outputs,
+            transposed,
+            ..
+        } => {
+            *transposed = Some(scratch(&[*inputs, *outputs])?);
+        }
+        Op::Conv2d {
+            conv,
+            columns,
+            transposed,
+            ..
+        } => {
             conv.tile = split::tile(conv, group_rows);
-            *columns = Some(scratch(Some(conv.tile_floats()))?);
+            *columns = Some(scratch(&[groups, conv.tile_floats()])?);
+            *transposed = Some(scratch(&[conv.out_channels, conv.window()])?);
+        }
+        Op::Conv2dGradInput { conv, columns, .. } => {
+            conv.tile = split::tile(conv, group_rows);
+            *columns = Some(scratch(&[groups, conv.tile_floats()])?);
         }
         Op::Conv2dGradWeight {
             conv,
@@ -106,9 +124,10 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             ..
         } => {
             conv.tile = split::tile(conv, group_rows);
-            *columns = Some(scratch(Some(conv.tile_floats()))?);
+            *columns = Some(scratch(&[groups, conv.tile_floats()])?);
             if groups > 1 {
-                *partials = Some(scratch(product(&[conv.out_channels, conv.window()]))?);
+                let sizes = [groups, conv.out_channels, conv.window()];
+                *partials = Some(scratch(&sizes)?);
             }
         }
         Op::ActivationBiasGrad {
@@ -117,7 +136,7 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             partials,
             ..
         } if groups > 1 => {
-            *partials = Some(scratch(Some(*columns))?);
+            *partials = Some(scratch(&[groups, *columns])?);
         }
         _ => {}
     }

@@ -254,9 +254,20 @@ impl Op {
             | Self::Activate { x, y, .. }
             | Self::MaxPool { x, y, .. }
             | Self::Dropout { x, y, .. } => (vec![*x], vec![*y]),
-            Self::Linear { x, y, pre, transposed, .. } => (vec![*x], some(&[Some(*y), *pre, *transposed])),
+            Self::Linear {
+                x,
+                y,
+                pre,
+                transposed,
+                ..
+            } => (vec![*x], some(&[Some(*y), *pre, *transposed])),
             Self::Conv2d {
-                x, y, pre, columns, ..
+                x,
+                y,
+                pre,
+                transposed,
+                columns,
+                ..
             } => (vec![*x], some(&[Some(*y), *pre, *transposed, *columns])),
             Self::LinearGradWeight { dy, x, .. } => (vec![*dy, *x], Vec::new()),
             Self::LinearGradInput { dy, dx, .. } => (vec![*dy], vec![*dx]),

@@ -12,8 +12,8 @@ const GROUP_FLOPS: usize = 1 << 20;
 const GROUP_FLOATS: usize = 1 << 15;
 /// Rows under which a product loses too much to packing.
 const GROUP_ROWS: usize = 16;
-/// Floats of a tile's unfolded windows: about a quarter of a core's second-level cache.
-const TILE_FLOATS: usize = 1 << 16;
+/// Floats of a tile's unfolded windows: an eighth of a core's second-level cache.
+const TILE_FLOATS: usize = 1 << 15;
 /// Floats of a kernel's sums per group: above it fewer groups are made.
 const PARTIALS_FLOATS: usize = 1 << 24;
 

@@ -209,6 +209,9 @@ pub async fn workers_are_kept_by_their_life(store: &dyn JobStore) {
             .remove_worker(&default, &one.id, "second")
             .await
             .unwrap();
-        assert_eq!(store.workers(&default).await.unwrap(), [two.clone()]);
+        assert_eq!(
+            store.workers(&default).await.unwrap(),
+            std::slice::from_ref(&two)
+        );
     }
 }

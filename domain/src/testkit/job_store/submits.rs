@@ -1,6 +1,7 @@
 //! Creating and deleting jobs.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     reason = "this is test code: a panic is a failed test"
 )]
 

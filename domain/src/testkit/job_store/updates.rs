@@ -1,6 +1,7 @@
 //! Writing changes: order by revision, fencing by epoch, events.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     reason = "this is test code: a panic is a failed test"
 )]
 

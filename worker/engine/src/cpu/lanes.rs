@@ -62,6 +62,21 @@ simd! {
         }
     }
 
+    /// Rows `first..` of the transpose of `a`, which has `columns` columns: as many as `out` holds.
+    fn transpose(out: &mut [f32], a: &[f32], columns: usize, first: usize) {
+        const BLOCK: usize = 16;
+        let rows = a.len() / columns;
+        for (block, out) in out.chunks_mut(BLOCK * rows).enumerate() {
+            let first = first + block * BLOCK;
+            let count = out.len() / rows;
+            for (row, a) in a.chunks_exact(columns).enumerate() {
+                for (index, &number) in a[first..first + count].iter().enumerate() {
+                    out[index * rows + row] = number;
+                }
+            }
+        }
+    }
+
     /// Adds `bias` to every row of `y`.
     fn add_bias(y: &mut [f32], bias: &[f32]) {
         for row in y.chunks_exact_mut(bias.len()) {

@@ -39,7 +39,7 @@ impl Cpu {
         Self::with_level(threads, Level::detect())
     }
 
-    /// The same with a lower instruction set, for tests.
+    /// The same at a chosen level of instructions.
     pub(crate) fn with_level(threads: NonZeroUsize, level: Level) -> Result<Self, EngineError> {
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads.get())
@@ -56,9 +56,9 @@ impl Cpu {
         })
     }
 
-    /// Its threads, for other work of the same runs.
-    #[must_use]
-    pub fn pool(&self) -> &Arc<ThreadPool> {
+    /// Its threads.
+    #[cfg(test)]
+    pub(crate) fn pool(&self) -> &Arc<ThreadPool> {
         &self.pool
     }
 }

@@ -67,31 +67,6 @@ impl CpuSession {
         &self.memory.gradients[0]
     }
 
-    //TMP
-    #[cfg(test)]
-    pub(crate) fn profile(&mut self) {
-        let memory = &mut self.memory;
-        self.pool.install(|| {
-            let plan = Arc::clone(&memory.plan);
-            let f = vec![0.5; plan.rows * plan.input.width];
-            let c = vec![1; plan.rows];
-            let shard = Shard { features: &f, targets: crate::TargetRows::Classes(&c), first_row: 0, step: 0 };
-            for round in 0..2 {
-            for kernel in plan.forward.iter().chain(&plan.backward) {
-                let t = std::time::Instant::now();
-                for _ in 0..10 { memory.execute(kernel, &shard, true, 0); }
-                if round == 1 { println!("PROF {:?} {} groups {} {:?}", t.elapsed() / 10, kernel.layer, kernel.groups, format!("{:?}", kernel.op).split(' ').next()); }
-            }
-            let t = std::time::Instant::now();
-            for _ in 0..10 { memory.loss(&shard); }
-            if round == 1 { println!("PROF {:?} loss", t.elapsed() / 10); }
-            }
-        });
-        let t = std::time::Instant::now();
-        for i in 1..11 { self.update(1.0, 1e-3, i); }
-        println!("PROF {:?} update", t.elapsed() / 10);
-    }
-    //END
     /// Bytes of the buffers whose sizes the quote foretells.
     #[cfg(test)]
     pub(crate) fn allocated_bytes(&self) -> u64 {

@@ -6,7 +6,6 @@ mod guard;
 mod reference;
 mod resume;
 mod trajectory;
-mod speed_tmp;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -113,6 +113,21 @@ fn optimisers() {
 }
 
 #[test]
+fn transposes_in_parts() {
+    let (rows, columns) = (37, 53);
+    let a = numbers(rows * columns, 1);
+    let mut out = vec![0.0; rows * columns];
+    for (part, out) in out.chunks_mut(20 * rows).enumerate() {
+        transpose(Level::detect(), out, &a, columns, part * 20);
+    }
+    for row in 0..rows {
+        for column in 0..columns {
+            assert_eq!(out[column * rows + row], a[row * columns + column]);
+        }
+    }
+}
+
+#[test]
 fn a_mask_keeps_its_share_and_its_mean() {
     let stream = Stream::new(11, Purpose::Dropout, 0, 0);
     let (x, mut y) = (vec![1.0; 10_000], vec![0.0; 10_000]);

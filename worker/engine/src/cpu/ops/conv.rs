@@ -5,7 +5,7 @@ use stoker_model::{Conv, Op};
 
 use super::super::product::{Matrix, multiply};
 use super::super::{lanes, unfold};
-use super::{Context, Epilogue, each_group, gradient};
+use super::{Context, Epilogue, each_group, gradient, transpose};
 
 /// A tile: which images of a group, and which of their output rows.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         bias,
         activation,
         pre,
+        transposed,
         conv,
         columns,
     } = op
@@ -79,14 +80,23 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     let plan = context.plan();
     let rows = plan.rows.div_ceil(groups);
     let window = conv.window();
-    let weight = Matrix::new(context.parameter(*weight), conv.out_channels, window).transposed();
+    let weight = context.parameter(*weight);
     let epilogue = Epilogue {
         level: context.level,
         bias: bias.map(|bias| context.parameter(bias)),
         activation: *activation,
     };
     let out = rows * conv.positions() * conv.out_channels;
-    let [x, y, pre, columns] = context.arena.optional([Some(*x), Some(*y), *pre, *columns]);
+    let values = [Some(*x), Some(*y), *pre, *columns, *transposed];
+    let [x, y, pre, columns, transposed] = context.arena.optional(values);
+    transpose(
+        epilogue.level,
+        groups,
+        transposed,
+        weight,
+        conv.out_channels,
+    );
+    let weight = Matrix::new(transposed, window, conv.out_channels);
     let sizes = [
         (x, rows * conv.in_floats()),
         (y, out),

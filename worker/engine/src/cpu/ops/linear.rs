@@ -3,7 +3,7 @@
 use stoker_model::Op;
 
 use super::super::product::{Matrix, multiply};
-use super::{Context, Epilogue, each_group, gradient};
+use super::{Context, Epilogue, each_group, gradient, transpose};
 
 /// y = f(x Wᵀ + b); groups cut the rows.
 pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
@@ -14,6 +14,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         bias,
         activation,
         pre,
+        transposed,
         inputs,
         outputs,
     } = op
@@ -22,13 +23,16 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     };
     let plan = context.plan();
     let rows = plan.rows.div_ceil(groups);
-    let weight = Matrix::new(context.parameter(*weight), *outputs, *inputs).transposed();
+    let weight = context.parameter(*weight);
     let epilogue = Epilogue {
         level: context.level,
         bias: bias.map(|bias| context.parameter(bias)),
         activation: *activation,
     };
-    let [x, y, pre] = context.arena.optional([Some(*x), Some(*y), *pre]);
+    let values = [Some(*x), Some(*y), *pre, *transposed];
+    let [x, y, pre, transposed] = context.arena.optional(values);
+    transpose(epilogue.level, groups, transposed, weight, *outputs);
+    let weight = Matrix::new(transposed, *inputs, *outputs);
     let sizes = [
         (x, rows * inputs),
         (y, rows * outputs),

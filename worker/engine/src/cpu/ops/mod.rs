@@ -124,6 +124,15 @@ impl Epilogue<'_> {
     }
 }
 
+/// Writes the transpose of a weight, `[rows, columns]`, for the products that read it so.
+fn transpose(level: Level, groups: usize, out: &mut [f32], weight: &[f32], rows: usize) {
+    let columns = weight.len() / rows;
+    let part = columns.div_ceil(groups);
+    each_group(groups, [(out, part * rows)], |group, [out]| {
+        lanes::transpose(level, out, weight, columns, group * part);
+    });
+}
+
 /// Cuts each buffer into one piece per group, of the size given with it (the last may be shorter,
 /// an empty buffer gives empty ones), and runs `f` on every group's pieces.
 fn each_group<const N: usize>(
