@@ -6,6 +6,12 @@
 //! which the engine reported its first step. The POST as the client sees it is printed beside it.
 //! Every job is checked to have succeeded, and every tenth to have the parameters that it asked for.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench measures time and prints a line"
+)]
+
 use std::path::Path;
 use std::time::Instant;
 

@@ -151,12 +151,11 @@ impl Term<'_> {
     }
 
     async fn handle(&mut self, delivery: Delivery) -> Option<Ended> {
-        let seen = self.look_at(delivery.message.job).await;
-        if seen.is_err() {
-            // Not acknowledged: it comes again, or the next reconciliation sees the job.
-            return None;
-        }
-        let ended = self.act().await;
+        let ended = match self.look_at(delivery.message.job).await {
+            Ok(()) => self.act().await,
+            // The message only said where to look: the next reconciliation looks everywhere.
+            Err(_) => None,
+        };
         if let Err(error) = delivery.loan.ack().await {
             tracing::debug!(%error, "a handled message will come again");
         }

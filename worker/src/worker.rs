@@ -80,7 +80,10 @@ pub async fn run(
         }
         tokio::select! {
             _ = stop.changed() => break,
-            delivery = next(&mut consumer) => serving.handle(delivery).await,
+            delivery = next(&mut consumer) => if !serving.handle(delivery).await {
+                // What wasn't acknowledged comes again to a new consumer.
+                consumer = None;
+            },
             Some(_) = serving.attempts.join_next() => {}
         }
     }
@@ -135,9 +138,10 @@ struct Serving {
 }
 
 impl Serving {
-    async fn handle(&mut self, delivery: Option<Delivery>) {
+    /// `false`: the delivery couldn't be handled now.
+    async fn handle(&mut self, delivery: Option<Delivery>) -> bool {
         let Some(Delivery { message, loan }) = delivery else {
-            return;
+            return true;
         };
         let known = self
             .running(message.job)
@@ -149,17 +153,15 @@ impl Serving {
             }
             None => self.begin(message.job).await,
         };
-        match handled {
-            Ok(()) => {
-                if let Err(error) = loan.ack().await {
-                    tracing::debug!(%error, "a handled message will come again");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(job.id = %message.job, %error, "can't begin a job; its message will come again");
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            }
+        if let Err(error) = handled {
+            tracing::warn!(job.id = %message.job, %error, "can't begin a job; its message will come again");
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            return false;
         }
+        if let Err(error) = loan.ack().await {
+            tracing::debug!(%error, "a handled message will come again");
+        }
+        true
     }
 
     fn running(&self, job: JobId) -> Option<Handle> {
