@@ -4,7 +4,7 @@
 //!
 //! The time is the platform's own: from the record's creation, inside the POST, to the moment at
 //! which the engine reported its first step. The POST as the client sees it is printed beside it.
-//! Every job is checked to have succeeded, and every tenth to have the parameters that it asked for.
+//! Every job is checked to have succeeded after exactly the steps that it asked for.
 
 #![allow(
     clippy::print_stdout,

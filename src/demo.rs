@@ -182,8 +182,6 @@ fn table(job: &JobView, report: &Report) -> String {
             file.name, file.size_bytes, file.blake3
         )
     }));
-    lines.push(
-        "to look again: `stoker up`, then examples/digits/README.md says the rest".to_owned(),
-    );
+    lines.push("to look again: `stoker up`, then the tour in README.md".to_owned());
     lines.join("\n")
 }
