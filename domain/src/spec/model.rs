@@ -10,6 +10,8 @@ use crate::id::check_name;
 
 /// Most layers in one model.
 const LAYERS_MAX: usize = 1024;
+/// Layers that a block of the `gpt` family expands to.
+const GPT_BLOCK_LAYERS: usize = 10;
 /// Largest width of a layer: units or channels.
 const WIDTH_MAX: u32 = 1 << 20;
 
@@ -67,6 +69,42 @@ pub enum Family {
         #[serde(default)]
         dropout: f32,
     },
+    /// A decoder-only transformer over token ids, which predicts the token at each position
+    /// (Radford et al. 2019: normalisation before each half of a block).
+    Gpt {
+        /// Blocks of attention and feed-forward layers.
+        #[serde(default = "default_depth")]
+        depth: u32,
+        /// Numbers per position.
+        #[serde(default = "default_model_width")]
+        width: u32,
+        /// Attention heads; divides `width`.
+        #[serde(default = "default_heads")]
+        heads: u32,
+        /// Heads of keys and values, shared by groups of heads; divides `heads`, which it is when
+        /// absent (Ainslie et al. 2023).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kv_heads: Option<u32>,
+        /// Units of the feed-forward layers; 4 times `width` when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        feed_forward: Option<u32>,
+        /// Token ids are 0 up to, not including, this; what the data holds when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vocabulary: Option<u32>,
+        /// Share of each half's output dropped in training, 0 up to, not including, 1.
+        #[serde(default)]
+        dropout: f32,
+    },
+}
+
+const fn default_depth() -> u32 {
+    4
+}
+const fn default_model_width() -> u32 {
+    128
+}
+const fn default_heads() -> u32 {
+    4
 }
 
 fn default_hidden() -> Vec<u32> {
@@ -113,11 +151,13 @@ pub struct LayerSpec {
     pub block: Block,
 }
 
-/// What a block does. Shapes are per row: `[features]` or `[channels, height, width]`.
+/// What a block does. Shapes are per row: `[features]`, `[length, features]` or
+/// `[channels, height, width]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Block {
-    /// y = x Wᵀ + b; `[n]` to `[units]`. Weight `[units, n]`, as PyTorch has it.
+    /// y = x Wᵀ + b over the last dimension; `[…, n]` to `[…, units]`. Weight `[units, n]`, as
+    /// PyTorch has it.
     Linear {
         /// Output features.
         units: u32,
@@ -161,6 +201,65 @@ pub enum Block {
         /// 0 up to, not including, 1.
         rate: f32,
     },
+    /// A vector per token id; `[length]` to `[length, units]`. Weight `[vocabulary, units]`.
+    Embedding {
+        /// Numbers per token.
+        units: u32,
+        /// Token ids are 0 up to, not including, this; what the data holds when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vocabulary: Option<u32>,
+        /// Standard deviation of the initial weights.
+        #[serde(default = "default_embedding_deviation")]
+        deviation: f32,
+    },
+    /// Adds a learned vector per position; `[length, n]` to the same. Weight `[length, n]`.
+    Position {
+        /// Standard deviation of the initial weights.
+        #[serde(default = "default_position_deviation")]
+        deviation: f32,
+    },
+    /// Layer normalisation over the last dimension (Ba et al. 2016), with gain and bias.
+    LayerNorm {
+        /// Added to the variance.
+        #[serde(default = "default_norm_epsilon")]
+        epsilon: f32,
+    },
+    /// Normalisation by the root of the mean square of the last dimension (Zhang & Sennrich
+    /// 2019), with gain.
+    RmsNorm {
+        /// Added to the mean square.
+        #[serde(default = "default_norm_epsilon")]
+        epsilon: f32,
+    },
+    /// Multi-head self-attention with its projections (Vaswani et al. 2017); `[length, n]` to the
+    /// same. Names and shapes of PyTorch's `MultiheadAttention`; with fewer `kv_heads`,
+    /// `in_proj_weight` has that many fewer rows.
+    Attention {
+        /// Heads; divides n.
+        heads: u32,
+        /// Heads of keys and values, shared by groups of heads; divides `heads`, which it is when
+        /// absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kv_heads: Option<u32>,
+        /// Whether a position sees itself and those before it only.
+        #[serde(default)]
+        causal: bool,
+        /// Whether the projections have biases.
+        #[serde(default = "default_true")]
+        bias: bool,
+    },
+    /// The sum of its inputs, which all have one shape: a residual connection.
+    Add {},
+}
+
+const fn default_embedding_deviation() -> f32 {
+    1.0
+}
+const fn default_position_deviation() -> f32 {
+    0.02
+}
+const fn default_norm_epsilon() -> f32 {
+    1e-5
 }
 
 const fn default_true() -> bool {
@@ -181,6 +280,12 @@ impl Block {
             Self::Flatten {} => "flatten",
             Self::Activation { .. } => "activation",
             Self::Dropout { .. } => "dropout",
+            Self::Embedding { .. } => "embedding",
+            Self::Position { .. } => "position",
+            Self::LayerNorm { .. } => "layer_norm",
+            Self::RmsNorm { .. } => "rms_norm",
+            Self::Attention { .. } => "attention",
+            Self::Add {} => "add",
         }
     }
 }
@@ -233,6 +338,36 @@ impl Checks {
         }
     }
 
+    fn optional_width(&mut self, field: String, value: Option<u32>) {
+        self.width(field, value.unwrap_or(1));
+    }
+
+    fn above_zero(&mut self, field: String, value: f32) {
+        if !(value > 0.0 && value.is_finite()) {
+            let message = format!("{value} is not a number above 0");
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+
+    /// `part` must divide `whole`; what is out of range is told elsewhere.
+    fn divides(&mut self, field: String, part: u32, whole: u32, name: &str) {
+        if part > 0 && !whole.is_multiple_of(part) {
+            let message = format!("{part} doesn't divide {name}, which is {whole}");
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+
+    fn heads(&mut self, at: &str, heads: u32, kv_heads: Option<u32>) {
+        self.width(format!("{at}heads"), heads);
+        self.optional_width(format!("{at}kv_heads"), kv_heads);
+        self.divides(
+            format!("{at}kv_heads"),
+            kv_heads.unwrap_or(1),
+            heads,
+            "`heads`",
+        );
+    }
+
     fn share(&mut self, field: String, value: f32) {
         if !(0.0..1.0).contains(&value) {
             let message = format!("{value} is not a share: from 0 up to, not including, 1");
@@ -268,6 +403,24 @@ impl Family {
                     checks.0.push(FieldError::new("kernel", message));
                 }
             }
+            Self::Gpt {
+                depth,
+                width,
+                heads,
+                kv_heads,
+                feed_forward,
+                vocabulary,
+                dropout,
+            } => {
+                checks.count("depth", *depth as usize * GPT_BLOCK_LAYERS);
+                checks.width("depth".to_owned(), *depth);
+                checks.width("width".to_owned(), *width);
+                checks.heads("", *heads, *kv_heads);
+                checks.divides("heads".to_owned(), *heads, *width, "`width`");
+                checks.optional_width("feed_forward".to_owned(), *feed_forward);
+                checks.optional_width("vocabulary".to_owned(), *vocabulary);
+                checks.share("dropout".to_owned(), *dropout);
+            }
         }
     }
 }
@@ -291,7 +444,25 @@ impl Block {
                 checks.width(format!("{at}.stride"), stride.unwrap_or(1));
             }
             Self::Dropout { rate } => checks.share(format!("{at}.rate"), *rate),
-            Self::Flatten {} | Self::Activation { .. } => {}
+            Self::Embedding {
+                units,
+                vocabulary,
+                deviation,
+            } => {
+                checks.width(format!("{at}.units"), *units);
+                checks.optional_width(format!("{at}.vocabulary"), *vocabulary);
+                checks.above_zero(format!("{at}.deviation"), *deviation);
+            }
+            Self::Position { deviation } => {
+                checks.above_zero(format!("{at}.deviation"), *deviation);
+            }
+            Self::LayerNorm { epsilon } | Self::RmsNorm { epsilon } => {
+                checks.above_zero(format!("{at}.epsilon"), *epsilon);
+            }
+            Self::Attention {
+                heads, kv_heads, ..
+            } => checks.heads(&format!("{at}."), *heads, *kv_heads),
+            Self::Flatten {} | Self::Activation { .. } | Self::Add {} => {}
         }
     }
 }

@@ -54,13 +54,15 @@ pub(crate) fn evaluate(
             }
             part.loss += loss;
             for metric in &mut part.metrics {
-                metric.update(scores, plan.outputs, rows.targets)?;
+                let outputs = plan.outputs / plan.input.target.positions();
+                metric.update(scores, outputs, rows.targets)?;
             }
         }
         parts.push(part);
     }
     let total = merge(parts)?;
-    finish(total, sources, order.len())
+    let predictions = order.len() * plan.input.target.positions();
+    finish(total, sources, predictions)
 }
 
 /// Merges neighbours until one is left: a binary tree, since shards are a power of two.
@@ -85,12 +87,12 @@ fn merge(mut parts: Vec<Part>) -> Result<Option<Part>, EngineError> {
 fn finish(
     total: Option<Part>,
     sources: &[MetricSource],
-    rows: usize,
+    predictions: usize,
 ) -> Result<Vec<(String, f64)>, EngineError> {
     let Some(mut total) = total else {
         return Ok(Vec::new());
     };
-    let mut results = vec![("test.loss".to_owned(), total.loss / rows as f64)];
+    let mut results = vec![("test.loss".to_owned(), total.loss / predictions as f64)];
     for (source, metric) in sources.iter().zip(&mut total.metrics) {
         results.push((format!("test.{}", source.name), metric.finish()?));
     }

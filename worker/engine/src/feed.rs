@@ -91,7 +91,7 @@ impl Feed {
             batch_rows: rows * shards,
             steps,
             features: Vec::with_capacity(rows * width),
-            classes: Vec::with_capacity(rows),
+            classes: Vec::with_capacity(rows * table.targets_per_row()),
             values: Vec::new(),
             ids: Vec::with_capacity(rows),
             table,
@@ -148,7 +148,11 @@ impl Feed {
             let row = index_of(id);
             self.features.extend_from_slice(self.table.row(row));
             match self.table.targets() {
-                Targets::Classes(classes) => self.classes.push(classes[row]),
+                Targets::Classes(classes) => {
+                    let count = self.table.targets_per_row();
+                    self.classes
+                        .extend_from_slice(&classes[row * count..][..count]);
+                }
                 Targets::Values { values, width } => {
                     self.values
                         .extend_from_slice(&values[row * width..][..*width]);

@@ -2,6 +2,7 @@
 
 use stoker_model::{Init, Plan};
 
+use crate::math::{cos_pi, ln};
 use crate::philox::{Purpose, Stream};
 
 /// Initial weights in the plan's layout. A number depends on the seed, the parameter's index and
@@ -11,7 +12,20 @@ pub(crate) fn initial_weights(plan: &Plan) -> Vec<f32> {
     for (site, parameter) in (0_u16..).zip(&plan.parameters) {
         let stream = Stream::new(plan.train.seed, Purpose::Init, site, 0);
         let stored = &mut weights[parameter.offset..][..parameter.floats];
-        let Init::Uniform { bound } = parameter.init;
+        let bound = match parameter.init {
+            Init::Uniform { bound } => bound,
+            Init::Normal { deviation } => {
+                for index in 0..parameter.floats {
+                    let number = normal(stream, index as u64);
+                    stored[parameter.order.stored_index(index)] = number * deviation;
+                }
+                continue;
+            }
+            Init::Constant { value } => {
+                stored.fill(value);
+                continue;
+            }
+        };
         for first in (0..parameter.floats).step_by(4) {
             let block = first as u64 / 4;
             #[expect(clippy::cast_possible_truncation, reason = "words are cut on purpose")]
@@ -24,4 +38,20 @@ pub(crate) fn initial_weights(plan: &Plan) -> Vec<f32> {
         }
     }
     weights
+}
+
+/// A number of the standard normal distribution (Box and Muller 1958).
+#[expect(clippy::cast_possible_truncation, reason = "rounded on purpose")]
+fn normal(stream: Stream, index: u64) -> f32 {
+    let word = stream.word64(index);
+    let (high, low) = (word >> 32, word & 0xFFFF_FFFF);
+    // Above 0 up to 1, and 0 up to, not including, 2.
+    let share = (high + 1) as f64 / 4_294_967_296.0;
+    let turn = low as f64 / 2_147_483_648.0;
+    let cosine = if turn <= 1.0 {
+        cos_pi(turn)
+    } else {
+        cos_pi(2.0 - turn)
+    };
+    ((-2.0 * ln(share)).sqrt() * cosine) as f32
 }

@@ -11,7 +11,8 @@ use crate::table::TargetRows;
 
 /// A measure in the making.
 pub trait Metric: Send {
-    /// Takes in rows: `scores`, `[rows, outputs]` row-major, and their targets.
+    /// Takes in rows: `scores`, `[rows, outputs]` row-major, and their targets. Each position of
+    /// a sequence counts as a row.
     ///
     /// # Errors
     /// Of kind `plugin` as a rule; ends the run.

@@ -38,8 +38,11 @@ pub(crate) fn split(
     let order = shuffled(Stream::new(spec.seed, Purpose::Split, 0, 0), rows);
     let mut is_test = vec![false; rows];
     if spec.stratify {
-        let Targets::Classes(classes) = targets else {
-            let message = "split.stratify needs classes, the target holds values";
+        let Some(classes) = (match targets {
+            Targets::Classes(classes) if classes.len() == rows => Some(classes),
+            _ => None,
+        }) else {
+            let message = "split.stratify needs one class per row";
             return Err(EngineError::new(FailureKind::User, message));
         };
         let mut open = shares(classes, held_out);

@@ -253,13 +253,14 @@ impl Run {
             loss.add(self.session.train_shard(&shard));
             rows += self.feed.ids().len() as u64;
         }
-        let loss = loss.sum() / rows as f64;
+        let weight = (rows * self.plan.input.target.positions() as u64) as f64;
+        let loss = loss.sum() / weight;
         if !loss.is_finite() || !self.session.gradients_are_finite() {
             return Err(self.explain_bad_numbers(loss));
         }
         let rate = learning_rate(&self.plan.train, self.step, self.steps);
         self.step += 1;
-        self.session.update(rows as f64, rate, self.step);
+        self.session.update(weight, rate, self.step);
         self.train_loss = Some(loss);
         Ok(StepReport {
             step: self.step,

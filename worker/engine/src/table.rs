@@ -17,7 +17,7 @@ pub struct Table {
 /// What is to be predicted, for all rows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// A class index per row.
+    /// A class index per row, or one per position of each row.
     Classes(Vec<u32>),
     /// Numbers: `[rows, width]`, row-major.
     Values {
@@ -31,7 +31,7 @@ pub enum Targets {
 /// What is to be predicted, for the rows of one virtual shard.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TargetRows<'a> {
-    /// A class index per row.
+    /// A class index per row, or one per position of each row.
     Classes(&'a [u32]),
     /// Numbers: `[rows, width]`, row-major.
     Values(&'a [f32]),
@@ -44,12 +44,14 @@ impl Table {
     /// `data` when the lengths don't agree or there are no rows.
     pub fn new(features: Vec<f32>, width: usize, targets: Targets) -> Result<Self, EngineError> {
         let rows = match &targets {
-            Targets::Classes(classes) => Some(classes.len()),
+            Targets::Classes(_) => features.len().checked_div(width),
             Targets::Values { values, width } => values.len().checked_div(*width),
         };
         let rows = rows.filter(|&rows| {
             let whole = match &targets {
-                Targets::Classes(_) => true,
+                Targets::Classes(classes) => {
+                    !classes.is_empty() && rows > 0 && classes.len().is_multiple_of(rows)
+                }
                 Targets::Values { values, width } => values.len() == rows * width,
             };
             rows > 0 && width > 0 && whole && rows.checked_mul(width) == Some(features.len())
@@ -86,6 +88,14 @@ impl Table {
         &self.features[row * self.width..][..self.width]
     }
 
+    /// Targets per row.
+    pub(crate) fn targets_per_row(&self) -> usize {
+        match &self.targets {
+            Targets::Classes(classes) => classes.len() / self.rows,
+            Targets::Values { width, .. } => *width,
+        }
+    }
+
     /// The targets of all rows.
     #[must_use]
     pub const fn targets(&self) -> &Targets {
@@ -95,15 +105,19 @@ impl Table {
     /// Checks that a plan can be fed with this table.
     pub(crate) fn check(&self, input: &InputDescription) -> Result<(), EngineError> {
         let fits = match (&self.targets, input.target) {
-            (Targets::Classes(classes), Target::Classes(count)) => {
-                if let Some(row) = classes.iter().position(|&class| class as usize >= count) {
+            (
+                Targets::Classes(classes),
+                Target::Classes(count) | Target::Sequence { classes: count, .. },
+            ) => {
+                if let Some(index) = classes.iter().position(|&class| class as usize >= count) {
+                    let row = index / self.targets_per_row();
                     let message = format!(
                         "class {} in row {row}, but there are {count} classes, from 0",
-                        classes[row]
+                        classes[index]
                     );
                     return Err(EngineError::new(FailureKind::Data, message).about(&[row as u64]));
                 }
-                true
+                self.targets_per_row() == input.target.positions()
             }
             (Targets::Values { width, .. }, Target::Values(needed)) => *width == needed,
             _ => false,

@@ -90,6 +90,7 @@ fn train(spec: &JobSpec) -> (Finished, Watch) {
     let input = InputDescription {
         width: 64,
         shape: vec![64],
+        vocabulary: None,
         target: Target::Classes(10),
     };
     let plan = Arc::new(compile(&spec.model, &spec.train, &input).unwrap());

@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation of the forward graph.
 //!
-//! Every value has one reader, which the graph made sure of, so a gradient is written once and
-//! may be changed in place.
+//! A gradient's buffer may stand for the gradients of several values, as behind a sum. It is
+//! changed in place only where it stands for one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,19 +27,80 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
         let Some(&dy) = gradients.get(&y) else {
             continue;
         };
+        if let Op::Add { a, b, .. } = op {
+            // dy stays in use until both have it.
+            for x in [a, b] {
+                if trained.contains(&x) {
+                    give(&mut graph, &mut gradients, &layer, x, dy);
+                }
+            }
+            gradients.remove(&y);
+            continue;
+        }
+        gradients.remove(&y);
         let wanted = trained.contains(&x);
         let mut backward = Backward {
+            shared: owners(&gradients, dy) > 0,
             graph: &mut graph,
             layer: &layer,
             x,
             dy,
             wanted,
         };
-        if let Some(dx) = backward.of(&op, y) {
-            gradients.insert(x, dx);
+        if let Some(dx) = backward.of(&op, y).filter(|_| wanted) {
+            give(&mut graph, &mut gradients, &layer, x, dx);
         }
     }
     graph
+}
+
+/// How many values' gradients a buffer stands for.
+fn owners(gradients: &HashMap<ValueId, ValueId>, buffer: ValueId) -> usize {
+    gradients.values().filter(|&&other| other == buffer).count()
+}
+
+/// Adds `dx` to the gradient of `x`, which becomes it when there is none yet.
+fn give(
+    graph: &mut Graph,
+    gradients: &mut HashMap<ValueId, ValueId>,
+    layer: &str,
+    x: ValueId,
+    dx: ValueId,
+) {
+    let Some(&present) = gradients.get(&x) else {
+        gradients.insert(x, dx);
+        return;
+    };
+    let mut push = |op| {
+        graph.backward.push(Node {
+            layer: layer.to_owned(),
+            op,
+        });
+    };
+    if present != dx && owners(gradients, present) == 1 {
+        push(Op::AddTo { d: present, x: dx });
+    } else if owners(gradients, dx) == 0 {
+        push(Op::AddTo { d: dx, x: present });
+        gradients.insert(x, dx);
+    } else {
+        let d = copy(graph, layer, present);
+        graph.backward.push(Node {
+            layer: layer.to_owned(),
+            op: Op::AddTo { d, x: dx },
+        });
+        gradients.insert(x, d);
+    }
+}
+
+/// A copy of a buffer, to be changed.
+fn copy(graph: &mut Graph, layer: &str, x: ValueId) -> ValueId {
+    let row_floats = graph.values[x.0].row_floats;
+    let y = graph.value(layer, row_floats);
+    graph.backward.push(Node {
+        layer: layer.to_owned(),
+        op: Op::Copy { x, y },
+    });
+    y
 }
 
 /// The values that depend on a parameter: only their gradients are of use.
@@ -47,11 +108,7 @@ fn trained_values(graph: &Graph) -> HashSet<ValueId> {
     let mut trained: HashSet<ValueId> = HashSet::new();
     for Node { op, .. } in &graph.forward {
         let (reads, writes) = op.values();
-        let has_parameter = matches!(
-            op,
-            Op::Linear { .. } | Op::Conv2d { .. } | Op::AddBias { .. }
-        );
-        if has_parameter || reads.iter().any(|value| trained.contains(value)) {
+        if op.is_parametric() || reads.iter().any(|value| trained.contains(value)) {
             trained.extend(writes);
         }
     }
@@ -65,6 +122,8 @@ struct Backward<'a> {
     dy: ValueId,
     /// Whether x's gradient is of use.
     wanted: bool,
+    /// Whether dy is the gradient of another value too, and so can't be changed.
+    shared: bool,
 }
 
 impl Backward<'_> {
@@ -80,6 +139,15 @@ impl Backward<'_> {
         let row_floats = self.graph.values[self.x.0].row_floats;
         self.wanted
             .then(|| self.graph.value(self.layer, row_floats))
+    }
+
+    /// dy, to be changed in place.
+    fn own_dy(&mut self) -> ValueId {
+        if self.shared {
+            self.dy = copy(self.graph, self.layer, self.dy);
+            self.shared = false;
+        }
+        self.dy
     }
 
     /// Adds what `op` needs and returns its input's gradient.
@@ -100,10 +168,30 @@ impl Backward<'_> {
                 Some(dx)
             }
             Op::Dropout { rate, site, .. } => {
-                if self.wanted {
-                    self.push(Op::DropoutGrad { d: dy, rate, site });
+                if !self.wanted {
+                    return None;
                 }
-                self.wanted.then_some(dy)
+                let d = self.own_dy();
+                self.push(Op::DropoutGrad { d, rate, site });
+                Some(d)
+            }
+            Op::Embedding { .. } => self.of_embedding(op),
+            Op::Norm { .. } => self.of_norm(op),
+            Op::Attention {
+                probabilities,
+                attention,
+                ..
+            } => {
+                let dx = self.dx()?;
+                self.push(Op::AttentionGrad {
+                    dy,
+                    x,
+                    dx,
+                    probabilities,
+                    attention,
+                    scratch: None,
+                });
+                Some(dx)
             }
             Op::ToChannelsFirst {
                 channels,
@@ -129,6 +217,9 @@ impl Backward<'_> {
         bias: Option<ParameterId>,
         columns: usize,
     ) -> Option<ValueId> {
+        if function.is_some() {
+            self.own_dy();
+        }
         self.push(Op::ActivationBiasGrad {
             d: self.dy,
             function,
@@ -139,9 +230,56 @@ impl Backward<'_> {
         Some(self.dy)
     }
 
+    fn of_embedding(&mut self, op: &Op) -> Option<ValueId> {
+        if let &Op::Embedding {
+            weight,
+            vocabulary,
+            units,
+            ..
+        } = op
+        {
+            let (x, dy) = (self.x, self.dy);
+            self.push(Op::EmbeddingGrad {
+                dy,
+                x,
+                weight,
+                vocabulary,
+                units,
+            });
+        }
+        None
+    }
+
+    fn of_norm(&mut self, op: &Op) -> Option<ValueId> {
+        let &Op::Norm {
+            gain,
+            bias,
+            statistics,
+            columns,
+            ..
+        } = op
+        else {
+            return None;
+        };
+        let (x, dy, row_floats) = (self.x, self.dy, self.graph.values[self.x.0].row_floats);
+        let dx = self.graph.value(self.layer, row_floats);
+        self.push(Op::NormGrad {
+            dy,
+            x,
+            dx,
+            gain,
+            bias,
+            statistics,
+            columns,
+            partials: None,
+        });
+        Some(dx)
+    }
+
     fn of_linear(&mut self, op: &Op) -> Option<ValueId> {
         let &Op::Linear {
             weight,
+            positions,
             inputs,
             outputs,
             ..
@@ -154,6 +292,7 @@ impl Backward<'_> {
             dy,
             x,
             weight,
+            positions,
             inputs,
             outputs,
         });
@@ -162,6 +301,7 @@ impl Backward<'_> {
             dy,
             dx,
             weight,
+            positions,
             inputs,
             outputs,
         });

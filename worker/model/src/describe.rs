@@ -11,6 +11,9 @@ use crate::limits::CLASSES_MAX;
 /// Largest feature width: what one row may hold.
 const WIDTH_MAX: u64 = 1 << 28;
 
+/// Token ids are below this: what single precision holds exactly.
+const VOCABULARY_MAX: f64 = 16_777_216.0;
+
 /// Finds the columns that a job names, and checks that they can be trained on.
 ///
 /// # Errors
@@ -40,10 +43,30 @@ pub fn describe_input(
                 }
                 _ => vec![usize_of(width)],
             },
+            vocabulary: vocabulary(&features),
             target,
         }),
         _ => Err(errors),
     }
+}
+
+/// One more than the largest value, where all columns hold whole numbers from 0 that single
+/// precision holds exactly.
+fn vocabulary(features: &[&Column]) -> Option<usize> {
+    let mut largest = 0.0_f64;
+    for column in features {
+        let statistics = column.statistics.as_ref()?;
+        if column.kind != ColumnKind::Integer || statistics.min < 0.0 {
+            return None;
+        }
+        largest = largest.max(statistics.max);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "in range"
+    )]
+    (largest < VOCABULARY_MAX).then_some(largest as usize + 1)
 }
 
 fn usize_of(value: u64) -> usize {
@@ -121,7 +144,7 @@ fn describe_target(column: &Column, loss: Loss) -> Result<Target, String> {
             "`{name}` has {width} numbers per row, 1 to {WIDTH_MAX} allowed"
         )),
         Loss::CrossEntropy => {
-            if column.kind != ColumnKind::Integer || width != 1 {
+            if column.kind != ColumnKind::Integer || !(1..=WIDTH_MAX).contains(&width) {
                 return Err(format!(
                     "cross_entropy needs a column of class indices 0, 1, …; `{name}` is {:?} of shape {:?}",
                     column.kind, column.shape
@@ -144,7 +167,10 @@ fn describe_target(column: &Column, loss: Loss) -> Result<Target, String> {
                 reason = "in range"
             )]
             let classes = max as usize + 1;
-            Ok(Target::Classes(classes))
+            Ok(match usize_of(width) {
+                1 => Target::Classes(classes),
+                positions => Target::Sequence { classes, positions },
+            })
         }
     }
 }

@@ -4,15 +4,23 @@
 //! and bias. (The softmax and the cross-entropy are one in the loss from the start.)
 
 use crate::graph::{Graph, Node};
-use crate::op::{Op, needs_input};
+use crate::op::{Conv, Op, needs_input};
 
 /// Fuses what can be. A fused kernel bears the name of the layer that has the parameters: the first
 /// of a pair on the way forward, the second on the way back.
+///
+/// What two operations pass on may be left out only where no third one reads it.
 pub(crate) fn fuse(mut graph: Graph) -> Graph {
+    let mut readers = vec![0_usize; graph.values.len()];
+    for node in &graph.forward {
+        node.op.values().0.iter().for_each(|id| readers[id.0] += 1);
+    }
     graph.forward = join(std::mem::take(&mut graph.forward), |first, second| {
+        let passed = *first.op.values().1.first()?;
+        let op = (readers[passed.0] == 1).then(|| fuse_forward(&first.op, &second.op))??;
         Some(Node {
             layer: first.layer.clone(),
-            op: fuse_forward(&first.op, &second.op)?,
+            op,
         })
     });
     graph.backward = join(std::mem::take(&mut graph.backward), |first, second| {
@@ -46,6 +54,7 @@ fn fuse_forward(first: &Op, second: &Op) -> Option<Op> {
         bias: b,
         activation: f,
         pre: p,
+        outputs: width,
         ..
     }
     | Op::Conv2d {
@@ -53,13 +62,22 @@ fn fuse_forward(first: &Op, second: &Op) -> Option<Op> {
         bias: b,
         activation: f,
         pre: p,
+        conv: Conv {
+            out_channels: width,
+            ..
+        },
         ..
     }) = &mut fused
     else {
         return None;
     };
     match *second {
-        Op::AddBias { x, y, bias, .. } if x == *out && b.is_none() && f.is_none() => {
+        Op::AddBias {
+            x,
+            y,
+            bias,
+            columns,
+        } if x == *out && columns == *width && b.is_none() && f.is_none() => {
             *out = y;
             *b = Some(bias);
         }

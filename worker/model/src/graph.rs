@@ -4,14 +4,17 @@ use stoker_domain::FieldError;
 use stoker_domain::spec::Block;
 
 use crate::family::{Layer, Layers};
-use crate::input::InputDescription;
+use crate::input::{InputDescription, Target};
 use crate::limits::{PARAMETERS_MAX, product};
 use crate::op::{Conv, Op, ParameterId, Pool, Tile, ValueId};
 use crate::plan::{Init, Order, Parameter};
+use crate::sequence;
 use crate::shape::Shape;
 
 /// The name by which a layer may take the rows themselves.
 const INPUT: &str = "input";
+/// Most inputs of one layer.
+const INPUTS_MAX: usize = 16;
 
 /// A graph in the making: values with shapes, parameters, and operations in order.
 #[derive(Debug, Default)]
@@ -48,26 +51,39 @@ impl Graph {
         ValueId(self.values.len() - 1)
     }
 
-    fn parameter(
+    /// Nothing when it would be too large.
+    pub(crate) fn parameter(
         &mut self,
         name: String,
         shape: Vec<usize>,
         order: Order,
-        fan_in: usize,
+        init: Init,
     ) -> Option<ParameterId> {
         let floats = product(&shape)?;
-        #[expect(clippy::cast_possible_truncation, reason = "rounded on purpose")]
-        let bound = (1.0 / (fan_in as f64).sqrt()) as f32;
         self.parameters.push(Parameter {
             name,
             shape,
             order,
             offset: 0,
             floats,
-            init: Init::Uniform { bound },
+            init,
         });
         Some(ParameterId(self.parameters.len() - 1))
     }
+
+    pub(crate) fn push(&mut self, layer: &str, op: Op) {
+        self.forward.push(Node {
+            layer: layer.to_owned(),
+            op,
+        });
+    }
+}
+
+/// The initial weights of linear and convolution layers.
+pub(crate) fn by_fan_in(fan_in: usize) -> Init {
+    #[expect(clippy::cast_possible_truncation, reason = "rounded on purpose")]
+    let bound = (1.0 / (fan_in as f64).sqrt()) as f32;
+    Init::Uniform { bound }
 }
 
 /// What a layer gives, for the layers that take it.
@@ -110,18 +126,26 @@ pub(crate) fn build(model: &Layers, input: &InputDescription) -> Result<Graph, F
             channels,
             positions,
         };
-        graph.forward.push(node(INPUT, op));
+        graph.push(INPUT, op);
         first.value = y;
     }
     let mut outputs = vec![first];
     for layer in &model.layers {
-        let taken = find_input(layer, &outputs)?;
-        outputs[taken].used = true;
-        let (shape, value) = (outputs[taken].shape, outputs[taken].value);
-        let from = outputs[taken].name.clone();
-        let (value, shape) = add_layer(&mut graph, layer, value, shape).map_err(|message| {
-            FieldError::new(&layer.field, format!("`{from}` gives {shape}; {message}"))
-        })?;
+        let taken = find_inputs(layer, &outputs)?;
+        let mut given = Vec::with_capacity(taken.len());
+        for &index in &taken {
+            outputs[index].used = true;
+            given.push((outputs[index].value, outputs[index].shape));
+        }
+        let (value, shape) =
+            add_layer(&mut graph, layer, &given, input).map_err(|error| match error {
+                Refusal::Layer(message) => {
+                    let from = &outputs[taken[0]];
+                    let message = format!("`{}` gives {}; {message}", from.name, from.shape);
+                    FieldError::new(&layer.field, message)
+                }
+                Refusal::Field(error) => error.under(&layer.field),
+            })?;
         outputs.push(Output {
             name: layer.name.clone(),
             value,
@@ -133,35 +157,35 @@ pub(crate) fn build(model: &Layers, input: &InputDescription) -> Result<Graph, F
     finish(graph, outputs, model, input)
 }
 
-fn node(layer: &str, op: Op) -> Node {
-    Node {
-        layer: layer.to_owned(),
-        op,
-    }
-}
-
-fn find_input(layer: &Layer, outputs: &[Output]) -> Result<usize, FieldError> {
+/// Where the inputs of a layer are among the outputs so far: at least one.
+fn find_inputs(layer: &Layer, outputs: &[Output]) -> Result<Vec<usize>, FieldError> {
     if outputs.iter().any(|output| output.name == layer.name) {
         let message = format!("the name `{}` is taken by an earlier layer", layer.name);
         return Err(FieldError::new(format!("{}.name", layer.field), message));
     }
-    let Some(names) = &layer.inputs else {
-        return Ok(outputs.len() - 1);
-    };
+    let before = [outputs[outputs.len() - 1].name.clone()];
+    let names = layer.inputs.as_deref().unwrap_or(&before);
     let field = format!("{}.inputs", layer.field);
-    let [name] = names.as_slice() else {
-        let (kind, count) = (layer.block.type_name(), names.len());
-        let message = format!("{count} inputs given, `{kind}` takes 1");
-        return Err(FieldError::new(field, message));
+    let (kind, count) = (layer.block.type_name(), names.len());
+    let takes = match layer.block {
+        Block::Add {} if !(2..=INPUTS_MAX).contains(&count) => "2 to 16",
+        Block::Add {} => "",
+        _ if count != 1 => "1",
+        _ => "",
     };
-    outputs
-        .iter()
-        .position(|output| output.name == *name)
-        .ok_or_else(|| {
+    if !takes.is_empty() {
+        let message = format!("{count} inputs given, `{kind}` takes {takes}");
+        return Err(FieldError::new(field, message));
+    }
+    let find = |name: &String| {
+        let found = outputs.iter().position(|output| output.name == *name);
+        found.ok_or_else(|| {
             let known: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
             let message = format!("no layer `{name}` before it, only {}", known.join(", "));
-            FieldError::new(field, message)
+            FieldError::new(&field, message)
         })
+    };
+    names.iter().map(find).collect()
 }
 
 fn finish(
@@ -170,7 +194,6 @@ fn finish(
     model: &Layers,
     input: &InputDescription,
 ) -> Result<Graph, FieldError> {
-    let needed = input.target.outputs();
     if let Some(lost) = outputs.iter().rev().skip(1).find(|output| !output.used) {
         let message = format!("`{}` is not used by any later layer", lost.name);
         return Err(FieldError::new(&lost.field, message));
@@ -178,17 +201,25 @@ fn finish(
     let Some(last) = outputs.last() else {
         return Err(FieldError::new("layers", "at least 1 layer needed"));
     };
-    let Shape::Flat { features, image } = last.shape else {
-        let message = format!(
-            "gives {}, the target needs [{needed}]: add a `flatten`",
-            last.shape
-        );
-        return Err(FieldError::new(&model.output_field, message));
+    let needed = match input.target {
+        Target::Classes(features) | Target::Values(features) => Shape::flat(features),
+        Target::Sequence { classes, positions } => Shape::Sequence {
+            length: positions,
+            features: classes,
+        },
     };
-    if features != needed {
-        let message = format!("gives [{features}], the target needs [{needed}]");
-        return Err(FieldError::new(&model.output_field, message));
-    }
+    let image = match (last.shape, needed) {
+        (Shape::Flat { features, image }, Shape::Flat { features: n, .. }) if features == n => {
+            image
+        }
+        (shape, needed) if shape == needed => None,
+        (shape, needed) => {
+            let flat = matches!(needed, Shape::Flat { .. }) && !matches!(shape, Shape::Flat { .. });
+            let hint = if flat { ": add a `flatten`" } else { "" };
+            let message = format!("gives {shape}, the target needs {needed}{hint}");
+            return Err(FieldError::new(&model.output_field, message));
+        }
+    };
     if graph.parameters.is_empty() {
         return Err(FieldError::new(
             "layers",
@@ -197,14 +228,14 @@ fn finish(
     }
     let mut scores = last.value;
     if let Some((channels, positions)) = image {
-        let (x, y) = (scores, graph.value(&last.name, features));
+        let (x, y) = (scores, graph.value(&last.name, channels * positions));
         let op = Op::ToChannelsFirst {
             x,
             y,
             channels,
             positions,
         };
-        graph.forward.push(node(&last.name, op));
+        graph.push(&last.name, op);
         scores = y;
     }
     let parameters: u64 = graph.parameters.iter().map(|p| p.floats as u64).sum();
@@ -216,16 +247,61 @@ fn finish(
     Ok(graph)
 }
 
-type Added = Result<(ValueId, Shape), String>;
+/// What a layer gives, or why it can't be.
+pub(crate) type Added = Result<(ValueId, Shape), Refusal>;
 
-fn too_large() -> String {
+/// Why a layer can't be added.
+pub(crate) enum Refusal {
+    /// Its input doesn't fit.
+    Layer(String),
+    /// One of its own fields is wrong.
+    Field(FieldError),
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Self {
+        Self::Layer(message)
+    }
+}
+
+pub(crate) fn too_large() -> String {
     "too large: a tensor would hold more than 2^34 numbers".to_owned()
 }
 
-fn add_layer(graph: &mut Graph, layer: &Layer, x: ValueId, shape: Shape) -> Added {
+fn add_layer(
+    graph: &mut Graph,
+    layer: &Layer,
+    given: &[(ValueId, Shape)],
+    input: &InputDescription,
+) -> Added {
+    let (x, shape) = given[0];
     let same = graph.values[x.0].row_floats;
     let path = layer.path.as_str();
     match &layer.block {
+        Block::Embedding {
+            units,
+            vocabulary,
+            deviation,
+        } => {
+            let vocabulary = sequence::vocabulary(*vocabulary, x.0 == graph.features, input)?;
+            let sizes = [vocabulary, *units as usize];
+            sequence::add_embedding(graph, path, (x, shape), sizes, *deviation)
+        }
+        Block::Position { deviation } => {
+            sequence::add_position(graph, path, (x, shape), *deviation)
+        }
+        Block::LayerNorm { epsilon } => sequence::add_norm(graph, path, (x, shape), *epsilon, true),
+        Block::RmsNorm { epsilon } => sequence::add_norm(graph, path, (x, shape), *epsilon, false),
+        Block::Attention {
+            heads,
+            kv_heads,
+            causal,
+            bias,
+        } => {
+            let heads = [*heads, kv_heads.unwrap_or(*heads)].map(|n| n as usize);
+            sequence::add_attention(graph, path, (x, shape), heads, *causal, *bias)
+        }
+        Block::Add {} => add_sum(graph, path, given),
         Block::Linear { units, bias } => {
             let outputs = *units as usize;
             add_linear(graph, path, x, shape, outputs, *bias)
@@ -248,9 +324,7 @@ fn add_layer(graph: &mut Graph, layer: &Layer, x: ValueId, shape: Shape) -> Adde
         Block::Flatten {} => Ok((x, shape.flatten())),
         Block::Activation { function } => {
             let (y, function) = (graph.value(path, same), *function);
-            graph
-                .forward
-                .push(node(path, Op::Activate { x, y, function }));
+            graph.push(path, Op::Activate { x, y, function });
             Ok((y, shape))
         }
         Block::Dropout { rate } if *rate == 0.0 => Ok((x, shape)),
@@ -260,38 +334,45 @@ fn add_layer(graph: &mut Graph, layer: &Layer, x: ValueId, shape: Shape) -> Adde
                 *rate,
                 u16::try_from(graph.forward.len()).unwrap_or(u16::MAX),
             );
-            graph
-                .forward
-                .push(node(path, Op::Dropout { x, y, rate, site }));
+            graph.push(path, Op::Dropout { x, y, rate, site });
             Ok((y, shape))
         }
     }
 }
 
-fn add_bias(
+/// The sum of two values or more, from the left.
+fn add_sum(graph: &mut Graph, path: &str, given: &[(ValueId, Shape)]) -> Added {
+    let (mut sum, shape) = given[0];
+    for &(b, other) in &given[1..] {
+        if other != shape {
+            return Err(format!("`add` needs inputs of one shape, another gives {other}").into());
+        }
+        let (a, row_floats) = (sum, graph.values[sum.0].row_floats);
+        sum = graph.value(path, row_floats);
+        graph.push(path, Op::Add { a, b, y: sum });
+    }
+    Ok((sum, shape))
+}
+
+/// Adds a bias along the last dimension.
+pub(crate) fn add_bias(
     graph: &mut Graph,
-    path: &str,
+    layer: &str,
+    name: String,
     x: ValueId,
     columns: usize,
-    fan_in: usize,
+    init: Init,
 ) -> Option<ValueId> {
-    let bias = graph.parameter(
-        format!("{path}.bias"),
-        vec![columns],
-        Order::RowMajor,
-        fan_in,
-    )?;
+    let bias = graph.parameter(name, vec![columns], Order::RowMajor, init)?;
     let row_floats = graph.values[x.0].row_floats;
-    let y = graph.value(path, row_floats);
-    graph.forward.push(node(
-        path,
-        Op::AddBias {
-            x,
-            y,
-            bias,
-            columns,
-        },
-    ));
+    let y = graph.value(layer, row_floats);
+    let op = Op::AddBias {
+        x,
+        y,
+        bias,
+        columns,
+    };
+    graph.push(layer, op);
     Some(y)
 }
 
@@ -303,47 +384,70 @@ fn add_linear(
     outputs: usize,
     bias: bool,
 ) -> Added {
-    let Shape::Flat {
-        features: inputs,
-        image,
-    } = shape
-    else {
-        return Err("`linear` takes [n]: add a `flatten` before it".to_owned());
-    };
-    let order = match image {
-        Some((channels, positions)) => Order::ChannelsLast {
-            channels,
-            positions,
-        },
-        None => Order::RowMajor,
+    let (positions, inputs, order, out) = match shape {
+        Shape::Flat { features, image } => {
+            let order = match image {
+                Some((channels, positions)) => Order::ChannelsLast {
+                    channels,
+                    positions,
+                },
+                None => Order::RowMajor,
+            };
+            (1, features, order, Shape::flat(outputs))
+        }
+        Shape::Sequence { length, features } => {
+            let out = Shape::Sequence {
+                length,
+                features: outputs,
+            };
+            (length, features, Order::RowMajor, out)
+        }
+        Shape::Image { .. } => {
+            let message = "`linear` takes [n] or [length, n]: add a `flatten` before it";
+            return Err(message.to_owned().into());
+        }
     };
     let weight = graph
         .parameter(
             format!("{path}.weight"),
             vec![outputs, inputs],
             order,
-            inputs,
+            by_fan_in(inputs),
         )
         .ok_or_else(too_large)?;
-    let mut y = graph.value(path, outputs);
-    graph.forward.push(node(
-        path,
-        Op::Linear {
-            x,
-            y,
-            weight,
-            bias: None,
-            activation: None,
-            pre: None,
-            transposed: None,
-            inputs,
-            outputs,
-        },
-    ));
+    let sizes = [positions, inputs, outputs];
+    let mut y = push_linear(graph, path, x, weight, sizes).ok_or_else(too_large)?;
     if bias {
-        y = add_bias(graph, path, y, outputs, inputs).ok_or_else(too_large)?;
+        let name = format!("{path}.bias");
+        let init = by_fan_in(inputs);
+        y = add_bias(graph, path, name, y, outputs, init).ok_or_else(too_large)?;
     }
-    Ok((y, Shape::flat(outputs)))
+    Ok((y, out))
+}
+
+/// y = x Wᵀ for `[positions, inputs, outputs]`.
+pub(crate) fn push_linear(
+    graph: &mut Graph,
+    layer: &str,
+    x: ValueId,
+    weight: ParameterId,
+    [positions, inputs, outputs]: [usize; 3],
+) -> Option<ValueId> {
+    let y = graph.value(layer, product(&[positions, outputs])?);
+    let op = Op::Linear {
+        x,
+        y,
+        weight,
+        bias: None,
+        activation: None,
+        pre: None,
+        transposed: None,
+        positions,
+        inputs,
+        outputs,
+    };
+    graph.push(layer, op);
+    Some(y)
 }
 
 fn conv_geometry(shape: Shape, sizes: [usize; 4]) -> Result<Conv, String> {
@@ -409,25 +513,29 @@ fn add_conv(graph: &mut Graph, path: &str, x: ValueId, conv: Conv, bias: bool) -
         conv.kernel,
     ];
     let weight = graph
-        .parameter(format!("{path}.weight"), dimensions, order, fan_in)
+        .parameter(
+            format!("{path}.weight"),
+            dimensions,
+            order,
+            by_fan_in(fan_in),
+        )
         .ok_or_else(too_large)?;
     let mut y = graph.value(path, floats);
-    graph.forward.push(node(
-        path,
-        Op::Conv2d {
-            x,
-            y,
-            weight,
-            bias: None,
-            activation: None,
-            pre: None,
-            transposed: None,
-            conv,
-            columns: None,
-        },
-    ));
+    let op = Op::Conv2d {
+        x,
+        y,
+        weight,
+        bias: None,
+        activation: None,
+        pre: None,
+        transposed: None,
+        conv,
+        columns: None,
+    };
+    graph.push(path, op);
     if bias {
-        y = add_bias(graph, path, y, conv.out_channels, fan_in).ok_or_else(too_large)?;
+        let (name, init) = (format!("{path}.bias"), by_fan_in(fan_in));
+        y = add_bias(graph, path, name, y, conv.out_channels, init).ok_or_else(too_large)?;
     }
     Ok((y, shape))
 }
@@ -446,12 +554,14 @@ fn add_pool(
         width: in_width,
     } = shape
     else {
-        return Err("`max_pool2d` takes [channels, height, width]".to_owned());
+        return Err("`max_pool2d` takes [channels, height, width]"
+            .to_owned()
+            .into());
     };
     let out_height = windows(in_height, kernel, stride, 0);
     let out_width = windows(in_width, kernel, stride, 0);
     let (Some(out_height), Some(out_width)) = (out_height, out_width) else {
-        return Err(format!("a window of {kernel} x {kernel} doesn't fit"));
+        return Err(format!("a window of {kernel} x {kernel} doesn't fit").into());
     };
     let pool = Pool {
         channels,
@@ -468,6 +578,6 @@ fn add_pool(
         width: out_width,
     };
     let y = graph.value(path, shape.floats().ok_or_else(too_large)?);
-    graph.forward.push(node(path, Op::MaxPool { x, y, pool }));
+    graph.push(path, Op::MaxPool { x, y, pool });
     Ok((y, shape))
 }

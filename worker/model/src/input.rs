@@ -9,6 +9,9 @@ pub struct InputDescription {
     pub width: usize,
     /// Shape of one row: `[width]`, or a single column's own shape as in `[3, 32, 32]`.
     pub shape: Vec<usize>,
+    /// One more than the largest value of the features, where all are whole numbers from 0: the
+    /// vocabulary of token ids.
+    pub vocabulary: Option<usize>,
     /// What is predicted.
     pub target: Target,
 }
@@ -19,6 +22,13 @@ pub struct InputDescription {
 pub enum Target {
     /// A class, 0 up to, not including, this count.
     Classes(usize),
+    /// A class at each position of a sequence.
+    Sequence {
+        /// Classes are 0 up to, not including, this count.
+        classes: usize,
+        /// Positions per row.
+        positions: usize,
+    },
     /// This many numbers.
     Values(usize),
 }
@@ -29,6 +39,16 @@ impl Target {
     pub const fn outputs(self) -> usize {
         match self {
             Self::Classes(count) | Self::Values(count) => count,
+            Self::Sequence { classes, positions } => classes * positions,
+        }
+    }
+
+    /// Predictions per row, each of `outputs() / positions()` numbers: 1 but for sequences.
+    #[must_use]
+    pub const fn positions(self) -> usize {
+        match self {
+            Self::Classes(_) | Self::Values(_) => 1,
+            Self::Sequence { positions, .. } => positions,
         }
     }
 }

@@ -15,6 +15,7 @@ mod lower;
 mod op;
 mod plan;
 mod quote;
+mod sequence;
 mod shape;
 mod split;
 mod steps;
@@ -24,7 +25,7 @@ mod tests;
 pub use describe::describe_input;
 pub use input::{InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
-pub use op::{Conv, Kernel, Op, ParameterId, Pool, Tile, ValueId};
+pub use op::{Attention, Conv, Kernel, Op, ParameterId, Pool, Tile, ValueId};
 pub use plan::{Init, Order, Parameter, Plan, Value};
 pub use quote::Quote;
 pub use split::GROUPS_MAX;
@@ -67,6 +68,9 @@ pub fn compile_job(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldErr
         errors.extend(check_metrics(&spec.metrics, input.target));
         compile(&spec.model, &spec.train, &input)
     });
+    if let Ok(plan) = &plan {
+        errors.extend(steps::check_tokens(&spec.preprocess, plan));
+    }
     match plan {
         Ok(plan) if errors.is_empty() => Ok(plan),
         Ok(_) => Err(errors),

@@ -76,6 +76,7 @@ fn arena_too_large() -> FieldError {
 }
 
 /// Sets a kernel's groups, and adds the scratch that they need.
+#[expect(clippy::too_many_lines, reason = "a table with a line per operation")]
 fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel> {
     let Node { layer, mut op } = node;
     let (reads, writes) = op.values();
@@ -129,6 +130,23 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
                 let sizes = [groups, conv.out_channels, conv.window()];
                 *partials = Some(scratch(&sizes)?);
             }
+        }
+        Op::Attention {
+            attention,
+            scratch: s,
+            ..
+        }
+        | Op::AttentionGrad {
+            attention,
+            scratch: s,
+            ..
+        } => {
+            *s = Some(scratch(&[groups, attention.scratch_floats()])?);
+        }
+        Op::NormGrad {
+            columns, partials, ..
+        } if groups > 1 => {
+            *partials = Some(scratch(&[groups, 2 * *columns])?);
         }
         Op::ActivationBiasGrad {
             bias: Some(_),

@@ -102,6 +102,49 @@ pub struct Pool {
     pub stride: usize,
 }
 
+/// Geometry of self-attention over `[length, (heads + 2 kv_heads) head_floats]`: the queries of
+/// all heads, then the keys, then the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Positions.
+    pub length: usize,
+    /// Heads of queries.
+    pub heads: usize,
+    /// Heads of keys and values; divides `heads`.
+    pub kv_heads: usize,
+    /// Numbers per head and position.
+    pub head_floats: usize,
+    /// Whether a position sees itself and those before it only.
+    pub causal: bool,
+}
+
+impl Attention {
+    /// Numbers per position that go in.
+    #[must_use]
+    pub const fn in_features(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_floats
+    }
+
+    /// Numbers per position that come out.
+    #[must_use]
+    pub const fn out_features(&self) -> usize {
+        self.heads * self.head_floats
+    }
+
+    /// Floats of one head at all positions.
+    #[must_use]
+    pub const fn head(&self) -> usize {
+        self.length * self.head_floats
+    }
+
+    /// Scratch of one group: a head's queries, keys, values and output with their gradients, and
+    /// the gradient of its probabilities.
+    #[must_use]
+    pub const fn scratch_floats(&self) -> usize {
+        7 * self.head() + self.length * self.length
+    }
+}
+
 /// An operation on all rows of one virtual shard.
 ///
 /// `x` and `y` are what goes in and comes out; `dx` and `dy` the gradients of the loss's sum over
@@ -127,8 +170,8 @@ pub enum Op {
         channels: usize,
         positions: usize,
     },
-    /// y = f(x Wᵀ + b), with W `[outputs, inputs]`. `pre` keeps what f saw, where f's derivative
-    /// needs it.
+    /// y = f(x Wᵀ + b) at each position, with W `[outputs, inputs]`. `pre` keeps what f saw, where
+    /// f's derivative needs it.
     Linear {
         x: ValueId,
         y: ValueId,
@@ -138,6 +181,7 @@ pub enum Op {
         pre: Option<ValueId>,
         /// W transposed, as products read it fastest.
         transposed: Option<ValueId>,
+        positions: usize,
         inputs: usize,
         outputs: usize,
     },
@@ -146,6 +190,7 @@ pub enum Op {
         dy: ValueId,
         x: ValueId,
         weight: ParameterId,
+        positions: usize,
         inputs: usize,
         outputs: usize,
     },
@@ -154,6 +199,7 @@ pub enum Op {
         dy: ValueId,
         dx: ValueId,
         weight: ParameterId,
+        positions: usize,
         inputs: usize,
         outputs: usize,
     },
@@ -235,6 +281,73 @@ pub enum Op {
     },
     /// d, dropped and scaled alike.
     DropoutGrad { d: ValueId, rate: f32, site: u16 },
+    /// y = W's row for each token id in x, with W `[vocabulary, units]`. An id that isn't there
+    /// gives numbers that aren't finite.
+    Embedding {
+        x: ValueId,
+        y: ValueId,
+        weight: ParameterId,
+        vocabulary: usize,
+        units: usize,
+    },
+    /// dW: each row the sum of dy over the positions of its token. Groups cut W's rows.
+    EmbeddingGrad {
+        dy: ValueId,
+        x: ValueId,
+        weight: ParameterId,
+        vocabulary: usize,
+        units: usize,
+    },
+    /// y = (x - mean) / deviation · gain + bias over the last dimension; without a bias the mean
+    /// stays, and the deviation is the root of the mean square.
+    Norm {
+        x: ValueId,
+        y: ValueId,
+        gain: ParameterId,
+        bias: Option<ParameterId>,
+        /// Mean and 1 / deviation of each position.
+        statistics: ValueId,
+        /// Size of the last dimension.
+        columns: usize,
+        epsilon: f32,
+    },
+    /// dx, and the gradients of gain and bias.
+    NormGrad {
+        dy: ValueId,
+        x: ValueId,
+        dx: ValueId,
+        gain: ParameterId,
+        bias: Option<ParameterId>,
+        statistics: ValueId,
+        columns: usize,
+        /// The sums for gain and bias of each group.
+        partials: Option<ValueId>,
+    },
+    /// y = softmax(q kᵀ / √head_floats) v for each head.
+    Attention {
+        x: ValueId,
+        y: ValueId,
+        /// The softmax of each head: `[heads, length, length]`.
+        probabilities: ValueId,
+        attention: Attention,
+        /// Heads laid out for the products, per group.
+        scratch: Option<ValueId>,
+    },
+    /// dx of the same.
+    AttentionGrad {
+        dy: ValueId,
+        x: ValueId,
+        dx: ValueId,
+        probabilities: ValueId,
+        attention: Attention,
+        scratch: Option<ValueId>,
+    },
+    /// y = a + b.
+    Add { a: ValueId, b: ValueId, y: ValueId },
+    /// d = d + x: the gradients of two readers.
+    AddTo { d: ValueId, x: ValueId },
+    /// y = x.
+    Copy { x: ValueId, y: ValueId },
 }
 
 /// Whether an activation's derivative is taken from its input and not from its output.
@@ -245,6 +358,7 @@ pub(crate) const fn needs_input(function: Activation) -> bool {
 impl Op {
     /// What it reads, then what it writes. A value in both is changed in place.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a table with a line per operation")]
     pub fn values(&self) -> (Vec<ValueId>, Vec<ValueId>) {
         let some = |ids: &[Option<ValueId>]| ids.iter().flatten().copied().collect::<Vec<_>>();
         match self {
@@ -253,7 +367,9 @@ impl Op {
             | Self::AddBias { x, y, .. }
             | Self::Activate { x, y, .. }
             | Self::MaxPool { x, y, .. }
-            | Self::Dropout { x, y, .. } => (vec![*x], vec![*y]),
+            | Self::Dropout { x, y, .. }
+            | Self::Embedding { x, y, .. }
+            | Self::Copy { x, y } => (vec![*x], vec![*y]),
             Self::Linear {
                 x,
                 y,
@@ -269,7 +385,37 @@ impl Op {
                 columns,
                 ..
             } => (vec![*x], some(&[Some(*y), *pre, *transposed, *columns])),
-            Self::LinearGradWeight { dy, x, .. } => (vec![*dy, *x], Vec::new()),
+            Self::LinearGradWeight { dy, x, .. } | Self::EmbeddingGrad { dy, x, .. } => {
+                (vec![*dy, *x], Vec::new())
+            }
+            Self::Norm {
+                x, y, statistics, ..
+            } => (vec![*x], vec![*y, *statistics]),
+            Self::NormGrad {
+                dy,
+                x,
+                dx,
+                statistics,
+                partials,
+                ..
+            } => (vec![*dy, *x, *statistics], some(&[Some(*dx), *partials])),
+            Self::Attention {
+                x,
+                y,
+                probabilities,
+                scratch,
+                ..
+            } => (vec![*x], some(&[Some(*y), Some(*probabilities), *scratch])),
+            Self::AttentionGrad {
+                dy,
+                x,
+                dx,
+                probabilities,
+                scratch,
+                ..
+            } => (vec![*dy, *x, *probabilities], some(&[Some(*dx), *scratch])),
+            Self::Add { a, b, y } => (vec![*a, *b], vec![*y]),
+            Self::AddTo { d, x } => (vec![*d, *x], vec![*d]),
             Self::LinearGradInput { dy, dx, .. } => (vec![*dy], vec![*dx]),
             Self::Conv2dGradWeight {
                 dy,
@@ -297,13 +443,27 @@ impl Op {
 
     /// The gradients of parameters that it writes.
     #[must_use]
-    pub const fn gradient(&self) -> Option<ParameterId> {
+    pub const fn gradients(&self) -> [Option<ParameterId>; 2] {
         match self {
-            Self::LinearGradWeight { weight, .. } | Self::Conv2dGradWeight { weight, .. } => {
-                Some(*weight)
-            }
-            Self::ActivationBiasGrad { bias, .. } => *bias,
-            _ => None,
+            Self::LinearGradWeight { weight, .. }
+            | Self::Conv2dGradWeight { weight, .. }
+            | Self::EmbeddingGrad { weight, .. } => [Some(*weight), None],
+            Self::ActivationBiasGrad { bias, .. } => [*bias, None],
+            Self::NormGrad { gain, bias, .. } => [Some(*gain), *bias],
+            _ => [None, None],
         }
+    }
+
+    /// Whether it has parameters.
+    #[must_use]
+    pub const fn is_parametric(&self) -> bool {
+        matches!(
+            self,
+            Self::Linear { .. }
+                | Self::Conv2d { .. }
+                | Self::AddBias { .. }
+                | Self::Embedding { .. }
+                | Self::Norm { .. }
+        )
     }
 }

@@ -135,4 +135,14 @@ pub enum Init {
         /// The bound.
         bound: f32,
     },
+    /// Normal around 0.
+    Normal {
+        /// Standard deviation.
+        deviation: f32,
+    },
+    /// The same number everywhere.
+    Constant {
+        /// The number.
+        value: f32,
+    },
 }

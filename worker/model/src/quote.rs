@@ -5,7 +5,7 @@ use stoker_domain::spec::OptimizerSpec;
 
 use crate::op::{Kernel, Op};
 use crate::plan::Plan;
-use crate::split::conv_flops;
+use crate::split::{attention_flops, conv_flops};
 
 /// Bytes of a checkpoint's header per tensor, about.
 const HEADER_BYTES: u64 = 128;
@@ -73,14 +73,25 @@ impl Plan {
     fn flops(&self, kernel: &Kernel) -> u64 {
         let flops = match kernel.op {
             Op::Linear {
-                inputs, outputs, ..
+                positions,
+                inputs,
+                outputs,
+                ..
             }
             | Op::LinearGradWeight {
-                inputs, outputs, ..
+                positions,
+                inputs,
+                outputs,
+                ..
             }
             | Op::LinearGradInput {
-                inputs, outputs, ..
-            } => (2 * self.rows * inputs).saturating_mul(outputs),
+                positions,
+                inputs,
+                outputs,
+                ..
+            } => (2 * self.rows * positions * inputs).saturating_mul(outputs),
+            Op::Attention { ref attention, .. } => attention_flops(attention, self.rows),
+            Op::AttentionGrad { ref attention, .. } => 2 * attention_flops(attention, self.rows),
             Op::Conv2d { ref conv, .. }
             | Op::Conv2dGradWeight { ref conv, .. }
             | Op::Conv2dGradInput { ref conv, .. } => conv_flops(conv, self.rows),

@@ -14,6 +14,8 @@ pub(crate) enum Shape {
         features: usize,
         image: Option<(usize, usize)>,
     },
+    /// `[length, features]`, stored so.
+    Sequence { length: usize, features: usize },
     /// `[channels, height, width]`.
     Image {
         channels: usize,
@@ -34,6 +36,7 @@ impl Shape {
     pub(crate) fn floats(self) -> Option<usize> {
         match self {
             Self::Flat { features, .. } => product(&[features]),
+            Self::Sequence { length, features } => product(&[length, features]),
             Self::Image {
                 channels,
                 height,
@@ -46,6 +49,7 @@ impl Shape {
     pub(crate) const fn flatten(self) -> Self {
         match self {
             Self::Flat { .. } => self,
+            Self::Sequence { length, features } => Self::flat(length * features),
             Self::Image {
                 channels,
                 height,
@@ -70,6 +74,7 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flat { features, .. } => write!(f, "[{features}]"),
+            Self::Sequence { length, features } => write!(f, "[{length}, {features}]"),
             Self::Image {
                 channels,
                 height,

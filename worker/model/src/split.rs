@@ -2,7 +2,7 @@
 //! windows into tiles that fit a cache. A function of the plan's shapes alone, so that sums kept
 //! per group add up alike on every host.
 
-use crate::op::{Conv, Op, Tile};
+use crate::op::{Attention, Conv, Op, Tile};
 
 /// Most groups of a kernel, which is as many threads as can work on one.
 pub const GROUPS_MAX: usize = 16;
@@ -24,18 +24,37 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         |work: usize, unit: usize, most: usize| (work / unit).clamp(1, GROUPS_MAX).min(most.max(1));
     match *op {
         Op::Linear {
-            inputs, outputs, ..
+            positions,
+            inputs,
+            outputs,
+            ..
         }
         | Op::LinearGradInput {
-            inputs, outputs, ..
-        } => by_work(2 * rows * inputs * outputs, GROUP_FLOPS, rows / GROUP_ROWS),
-        Op::LinearGradWeight {
-            inputs, outputs, ..
+            positions,
+            inputs,
+            outputs,
+            ..
         } => by_work(
-            2 * rows * inputs * outputs,
+            2 * rows * positions * inputs * outputs,
+            GROUP_FLOPS,
+            rows * positions / GROUP_ROWS,
+        ),
+        Op::LinearGradWeight {
+            positions,
+            inputs,
+            outputs,
+            ..
+        } => by_work(
+            2 * rows * positions * inputs * outputs,
             GROUP_FLOPS,
             outputs / GROUP_ROWS,
         ),
+        Op::Attention { ref attention, .. } | Op::AttentionGrad { ref attention, .. } => {
+            by_work(attention_flops(attention, rows), GROUP_FLOPS, rows)
+        }
+        Op::EmbeddingGrad {
+            vocabulary, units, ..
+        } => by_work(vocabulary * units, GROUP_FLOATS, vocabulary),
         Op::Conv2d { ref conv, .. } | Op::Conv2dGradInput { ref conv, .. } => {
             by_work(conv_flops(conv, rows), GROUP_FLOPS, rows)
         }
@@ -43,7 +62,7 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
             let most = PARTIALS_FLOATS / (conv.window() * conv.out_channels).max(1);
             by_work(conv_flops(conv, rows), GROUP_FLOPS, rows.min(most))
         }
-        Op::ActivationBiasGrad { columns, .. } => by_work(
+        Op::ActivationBiasGrad { columns, .. } | Op::NormGrad { columns, .. } => by_work(
             rows * row_floats,
             GROUP_FLOATS,
             rows.min(PARTIALS_FLOATS / columns.max(1)),
@@ -57,6 +76,15 @@ pub(crate) fn conv_flops(conv: &Conv, rows: usize) -> usize {
     (2 * rows * conv.positions())
         .saturating_mul(conv.window())
         .saturating_mul(conv.out_channels)
+}
+
+/// Multiply-adds of attention's two products over `rows` rows, each counted as two. A causal one
+/// does half of them.
+pub(crate) fn attention_flops(attention: &Attention, rows: usize) -> usize {
+    let whole = (4 * rows * attention.heads)
+        .saturating_mul(attention.length)
+        .saturating_mul(attention.head());
+    if attention.causal { whole / 2 } else { whole }
 }
 
 /// The tile of a convolution whose groups have `group_rows` images.

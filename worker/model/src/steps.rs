@@ -7,6 +7,8 @@ use stoker_domain::error::nearest;
 use stoker_domain::spec::{Measure, MetricSpec, PreprocessSpec, Preprocessing};
 
 use crate::input::Target;
+use crate::op::{Kernel, Op};
+use crate::plan::Plan;
 
 /// Settings of the built-in step `normalise`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -74,6 +76,16 @@ pub fn check_preprocess(steps: &[PreprocessSpec]) -> Vec<FieldError> {
     errors
 }
 
+/// Checks that no built-in step changes token ids.
+pub(crate) fn check_tokens(steps: &[PreprocessSpec], plan: &Plan) -> Option<FieldError> {
+    let embeds = |kernel: &Kernel| matches!(kernel.op, Op::Embedding { .. });
+    let index = steps.iter().position(|step| step.builtin.is_some())?;
+    plan.forward.iter().any(embeds).then(|| {
+        let message = "`normalise` would change the token ids that `embedding` takes";
+        FieldError::new(format!("preprocess[{index}].builtin"), message)
+    })
+}
+
 /// Checks that built-in metrics fit what is predicted.
 #[must_use]
 pub fn check_metrics(metrics: &[MetricSpec], target: Target) -> Vec<FieldError> {
@@ -84,7 +96,9 @@ pub fn check_metrics(metrics: &[MetricSpec], target: Target) -> Vec<FieldError> 
         };
         let allowed = match (measure, target) {
             (Measure::Accuracy, Target::Values(_)) => "a class (loss = \"cross_entropy\")",
-            (Measure::Mae | Measure::Rmse, Target::Classes(_)) => "values (loss = \"mse\")",
+            (Measure::Mae | Measure::Rmse, Target::Classes(_) | Target::Sequence { .. }) => {
+                "values (loss = \"mse\")"
+            }
             _ => continue,
         };
         let message = format!("`{}` needs a target that is {allowed}", measure.as_str());

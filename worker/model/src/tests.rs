@@ -124,7 +124,7 @@ fn shapes_that_do_not_fit_name_the_layer() {
             r#"layers = [{ type = "linear", units = 3 }, { type = "linear", units = 10 }]"#,
         ),
         "model.layers[0]",
-        "`input` gives [1, 8, 8]; `linear` takes [n]: add a `flatten`",
+        "`input` gives [1, 8, 8]; `linear` takes [n] or [length, n]: add a `flatten`",
     );
     refuse(
         &with_model(r#"layers = [{ type = "flatten" }, { type = "linear", units = 9 }]"#),
@@ -163,6 +163,127 @@ fn shapes_that_do_not_fit_name_the_layer() {
         "model.pool",
         "gives [2, 1, 1]; a window of 2 x 2 doesn't fit",
     );
+}
+
+/// A job over sequences of 8 token ids below 20, with a token id to predict at each.
+fn sequence_schema() -> Schema {
+    Schema {
+        rows: 100,
+        columns: vec![
+            column("x", ColumnKind::Integer, &[8], 19.0),
+            column("y", ColumnKind::Integer, &[8], 17.0),
+            column("loudness", ColumnKind::Float, &[8], 1.0),
+        ],
+    }
+}
+
+fn build_sequence(model: &str, features: &str) -> Result<Plan, Vec<FieldError>> {
+    let text = with_model(model)
+        .replace(r#"["pixels"]"#, &format!("[\"{features}\"]"))
+        .replace("\"label\"", "\"y\"");
+    compile_job(
+        &JobSpec::parse(&text, Format::Toml).unwrap(),
+        &sequence_schema(),
+    )
+}
+
+#[track_caller]
+fn refuse_sequence(model: &str, features: &str, field: &str, message: &str) {
+    let errors = build_sequence(model, features).unwrap_err();
+    let found = (errors.iter()).any(|e| e.field == field && e.message.contains(message));
+    assert!(found, "{field}: {message} is not in {errors:?}");
+}
+
+#[test]
+fn sequences_are_predicted_at_each_position() {
+    let plan = build_sequence("family = \"gpt\"\nwidth = 8\nheads = 2\ndepth = 1", "x").unwrap();
+    let target = Target::Sequence {
+        classes: 18,
+        positions: 8,
+    };
+    assert_eq!(plan.input.target, target);
+    let names: Vec<&str> = plan.parameters.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "embedding.weight",
+            "position.weight",
+            "layers.0.norm1.weight",
+            "layers.0.norm1.bias",
+            "layers.0.self_attn.in_proj_weight",
+            "layers.0.self_attn.in_proj_bias",
+            "layers.0.self_attn.out_proj.weight",
+            "layers.0.self_attn.out_proj.bias",
+            "layers.0.norm2.weight",
+            "layers.0.norm2.bias",
+            "layers.0.linear1.weight",
+            "layers.0.linear1.bias",
+            "layers.0.linear2.weight",
+            "layers.0.linear2.bias",
+            "norm.weight",
+            "norm.bias",
+            "head.weight",
+        ]
+    );
+    let embedding = &plan.parameters[0];
+    assert_eq!(embedding.shape, [20, 8]);
+}
+
+#[test]
+fn sequences_that_do_not_fit_name_the_layer() {
+    let embedding = r#"{ type = "embedding", units = 6, name = "e" }"#;
+    let layers = |rest: &str| format!("layers = [{embedding}, {rest}]");
+    let refuse = refuse_sequence;
+    refuse(
+        &layers(r#"{ type = "linear", units = 3 }"#),
+        "x",
+        "model.layers[1]",
+        "gives [8, 3], the target needs [8, 18]",
+    );
+    refuse(
+        &layers(r#"{ type = "attention", heads = 4 }, { type = "linear", units = 18 }"#),
+        "x",
+        "model.layers[1].heads",
+        "4 doesn't divide the 6 numbers",
+    );
+    refuse(
+        &layers(r#"{ type = "flatten" }, { type = "position" }"#),
+        "x",
+        "model.layers[2]",
+        "gives [48]; `position` takes [length, features]",
+    );
+    refuse(
+        &layers(
+            r#"{ type = "linear", units = 3, name = "l" }, { type = "add", inputs = ["l", "e"] }"#,
+        ),
+        "x",
+        "model.layers[2]",
+        "`l` gives [8, 3]; `add` needs inputs of one shape, another gives [8, 6]",
+    );
+    refuse(
+        &layers(r#"{ type = "add" }"#),
+        "x",
+        "model.layers[1].inputs",
+        "1 inputs given, `add` takes 2 to 16",
+    );
+    refuse(
+        r#"layers = [{ type = "embedding", units = 6, vocabulary = 19 }]"#,
+        "x",
+        "model.layers[0].vocabulary",
+        "19 given, but the features hold token ids up to 19",
+    );
+    refuse(
+        &layers(r#"{ type = "linear", units = 18 }"#),
+        "loudness",
+        "model.layers[0].vocabulary",
+        "aren't all whole numbers",
+    );
+    let odd = with_model("family = \"gpt\"\nwidth = 10\nheads = 4");
+    let errors = JobSpec::parse(&odd, Format::Toml).unwrap_err();
+    assert_eq!(errors[0].field, "model.heads");
+    assert_eq!(errors[0].message, "4 doesn't divide `width`, which is 10");
+    let errors = build(&with_model("family = \"gpt\"")).unwrap_err();
+    assert_eq!(errors[0].field, "model.family");
 }
 
 #[test]
@@ -280,7 +401,7 @@ fn layers_are_fused_and_named_as_in_pytorch() {
     let written: Vec<usize> = plan
         .backward
         .iter()
-        .filter_map(|k| k.op.gradient())
+        .flat_map(|k| k.op.gradients().into_iter().flatten())
         .map(|p| p.0)
         .collect();
     let mut sorted = written.clone();

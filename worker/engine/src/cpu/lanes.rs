@@ -32,6 +32,40 @@ fn sum(values: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
+/// The sum of f over pairs, in the same order.
+#[inline(always)]
+pub(crate) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0_f32; 16];
+    let (a, a_rest) = a.as_chunks::<16>();
+    let (b, b_rest) = b.as_chunks::<16>();
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f(a, b);
+        }
+    }
+    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane += f(a, b);
+    }
+    lanes.iter().sum()
+}
+
+/// The largest number. NaN counts for nothing.
+#[inline(always)]
+pub(crate) fn maximum_of(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
+    let lanes = lanes.iter().chain(rest);
+    lanes.fold(
+        f32::NEG_INFINITY,
+        |max, &value| if value > max { value } else { max },
+    )
+}
+
 #[inline(always)]
 fn map(y: &mut [f32], x: &[f32], f: impl Fn(f32) -> f32) {
     for (y, &x) in y.iter_mut().zip(x) {

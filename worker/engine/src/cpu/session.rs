@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use stoker_domain::job::FailureKind;
-use stoker_model::{Kernel, Plan, ValueId};
+use stoker_model::{Kernel, ParameterId, Plan, ValueId};
 
 use super::ops::{self, Context};
 use super::simd::Level;
@@ -55,7 +55,7 @@ impl CpuSession {
             gradients: gradients?,
             added: 0,
             arena: allocate(plan.arena_floats)?,
-            losses: vec![0.0; plan.rows],
+            losses: vec![0.0; plan.rows * plan.input.target.positions()],
             plan,
         };
         Ok(Self { pool, memory })
@@ -137,7 +137,8 @@ impl Memory {
             floats: &mut self.arena,
         };
         let [scores, d] = arena.views([plan.scores, plan.score_gradient]);
-        let (level, outputs) = (self.level, plan.outputs);
+        let outputs = plan.outputs / plan.input.target.positions();
+        let level = self.level;
         loss::grad(level, outputs, scores, shard.targets, d, &mut self.losses);
         self.losses.iter().sum()
     }
@@ -206,9 +207,10 @@ impl Memory {
             }
         }
         self.loss(shard);
-        let losses = self.losses.iter().take(rows).enumerate();
+        let positions = plan.input.target.positions();
+        let losses = self.losses.chunks_exact(positions).take(rows).enumerate();
         let found: Vec<usize> = losses
-            .filter(|(_, l)| !l.is_finite())
+            .filter(|(_, losses)| losses.iter().any(|l| !l.is_finite()))
             .map(|(i, _)| i)
             .collect();
         if !found.is_empty() {
@@ -231,9 +233,13 @@ impl Memory {
                 return Some(found);
             }
         }
-        let parameter = &self.plan.parameters[kernel.op.gradient()?.0];
-        let gradient = &self.gradients[0][parameter.offset..][..parameter.floats];
-        (!lanes::all_finite(self.level, gradient)).then(Vec::new)
+        let finite = |id: &ParameterId| {
+            let parameter = &self.plan.parameters[id.0];
+            let gradient = &self.gradients[0][parameter.offset..][..parameter.floats];
+            lanes::all_finite(self.level, gradient)
+        };
+        let gradients = kernel.op.gradients();
+        (!gradients.iter().flatten().all(finite)).then(Vec::new)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every kernel's gradient against central differences of the reference in double precision.
 
+use std::sync::Arc;
+
 use stoker_model::{Plan, Target};
 
 use super::reference::Reference;
@@ -20,19 +22,29 @@ fn kernel_names(plan: &Plan) -> String {
 /// Compares loss and gradients on `rows` rows of a shard that has room for `room`.
 fn check(model: &str, width: usize, target: Target, room: usize, rows: usize) -> String {
     let loss = match target {
-        Target::Classes(_) => "cross_entropy",
+        Target::Classes(_) | Target::Sequence { .. } => "cross_entropy",
         Target::Values(_) => "mse",
     };
     let train = format!(r#"{{"steps": 1, "batch_size": {room}, "loss": "{loss}", "seed": 5}}"#);
     let plan = plan(model, &train, width, target);
-    let (features, targets) = (numbers(rows * width, 1), targets(rows, target));
+    check_plan(
+        Arc::unwrap_or_clone(plan),
+        model,
+        &numbers(rows * width, 1),
+        rows,
+    )
+}
+
+/// The same of a compiled model of layers.
+pub(super) fn check_plan(plan: Plan, model: &str, features: &[f32], rows: usize) -> String {
+    let (plan, targets) = (Arc::new(plan.clone()), targets(rows, plan.input.target));
     let weights = initial_weights(&plan);
     let cpu = cpu(2, Level::detect());
     let mut session = CpuSession::new(cpu.pool().clone(), Level::detect(), plan.clone()).unwrap();
     session.write(&weights, &[]);
     session.start_step();
     let shard = Shard {
-        features: &features,
+        features,
         targets: as_rows(&targets),
         first_row: 0,
         step: 3,
@@ -41,7 +53,7 @@ fn check(model: &str, width: usize, target: Target, room: usize, rows: usize) ->
 
     let reference = Reference::new(&plan, model);
     let parameters = reference.parameters(&weights);
-    let expected = reference.loss(&parameters, &features, as_rows(&targets), 3);
+    let expected = reference.loss(&parameters, features, as_rows(&targets), 3);
     assert!(
         (loss - expected).abs() < 1e-5 * expected.abs().max(1.0),
         "{loss} for {expected}: {model}"
@@ -51,7 +63,7 @@ fn check(model: &str, width: usize, target: Target, room: usize, rows: usize) ->
         &reference,
         parameters,
         &gradients,
-        &features,
+        features,
         as_rows(&targets),
         model,
     );

@@ -5,6 +5,7 @@ mod gradients;
 mod guard;
 mod reference;
 mod resume;
+mod sequence;
 mod trajectory;
 
 use std::num::NonZeroUsize;
@@ -36,6 +37,9 @@ fn targets(rows: usize, target: Target) -> Targets {
             let classes = (0..rows as u64).map(|row| stream.below(row, count as u64) as u32);
             Targets::Classes(classes.collect())
         }
+        Target::Sequence { classes, positions } => {
+            self::targets(rows * positions, Target::Classes(classes))
+        }
         Target::Values(width) => Targets::Values {
             values: numbers(rows * width, 9),
             width,
@@ -56,6 +60,7 @@ fn plan(model: &str, train: &str, width: usize, target: Target) -> Arc<Plan> {
     let input = InputDescription {
         width,
         shape: vec![width],
+        vocabulary: None,
         target,
     };
     Arc::new(compile(&model, &train, &input).unwrap())

@@ -1,18 +1,21 @@
 //! Forward passes in double precision, written after PyTorch's definitions and images
 //! (`[channels, height, width]`), with no regard to speed.
 
-use stoker_domain::spec::{Activation, Block, ModelSpec};
+use std::collections::HashMap;
+
+use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
 use stoker_model::{Op, Plan};
 
+use super::sequence;
 use crate::TargetRows;
 use crate::cpu::lanes;
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
 
-/// A model of `layers = […]` without names, each block after the other.
+/// A model of `layers = […]`.
 pub(super) struct Reference<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) blocks: Vec<Block>,
+    pub(super) layers: Vec<LayerSpec>,
     pub(super) shape: Vec<usize>,
 }
 
@@ -24,7 +27,7 @@ impl<'a> Reference<'a> {
         let shape = input.unwrap_or_else(|| vec![plan.input.width as u32]);
         Self {
             plan,
-            blocks: layers.into_iter().map(|layer| layer.block).collect(),
+            layers,
             shape: shape.into_iter().map(|n| n as usize).collect(),
         }
     }
@@ -50,11 +53,12 @@ impl<'a> Reference<'a> {
         let losses = rows.enumerate().map(|(row, x)| {
             let x = x.iter().map(|&x| f64::from(x)).collect();
             let scores = self.scores(parameters, x, row as u32, step);
-            row_loss(&scores, targets, row)
+            self.row_loss(&scores, targets, row)
         });
         losses.sum()
     }
 
+    #[expect(clippy::too_many_lines, reason = "a definition per block")]
     fn scores(&self, parameters: &[Vec<f64>], x: Vec<f64>, row: u32, step: u64) -> Vec<f64> {
         let mut parameters = parameters.iter();
         let mut next = || parameters.next().unwrap().as_slice();
@@ -67,13 +71,55 @@ impl<'a> Reference<'a> {
                 _ => None,
             });
         let (mut x, mut shape) = (x, self.shape.clone());
-        for block in &self.blocks {
-            match *block {
+        let mut named = HashMap::from([("input".to_owned(), (x.clone(), shape.clone()))]);
+        for layer in &self.layers {
+            let inputs = layer.inputs.iter().flatten();
+            let inputs: Vec<_> = inputs.map(|name| named[name].clone()).collect();
+            if let Some(first) = inputs.first() {
+                (x, shape) = first.clone();
+            }
+            match layer.block {
                 Block::Linear { units, bias } => {
                     let weight = next();
                     let bias = bias.then(&mut next);
-                    x = linear(&x, weight, bias, units as usize);
-                    shape = vec![units as usize];
+                    let inputs = *shape.last().unwrap();
+                    let each = x.chunks_exact(inputs);
+                    x = each
+                        .flat_map(|x| linear(x, weight, bias, units as usize))
+                        .collect();
+                    *shape.last_mut().unwrap() = units as usize;
+                }
+                Block::Embedding { units, .. } => {
+                    x = sequence::embedding(&x, next(), units as usize);
+                    shape.push(units as usize);
+                }
+                Block::Position { .. } => {
+                    x.iter_mut()
+                        .zip(next())
+                        .for_each(|(x, weight)| *x += weight);
+                }
+                Block::LayerNorm { epsilon } => {
+                    let (gain, bias) = (next(), next());
+                    sequence::norm(&mut x, gain, Some(bias), f64::from(epsilon));
+                }
+                Block::RmsNorm { epsilon } => {
+                    sequence::norm(&mut x, next(), None, f64::from(epsilon));
+                }
+                Block::Attention {
+                    heads,
+                    kv_heads,
+                    causal,
+                    bias,
+                } => {
+                    let heads = [heads, kv_heads.unwrap_or(heads)].map(|n| n as usize);
+                    let projections = [(); 2].map(|()| (next(), bias.then(&mut next)));
+                    let features = shape[1];
+                    x = sequence::attention(&x, features, heads, causal, projections, linear);
+                }
+                Block::Add {} => {
+                    for (other, _) in &inputs[1..] {
+                        x.iter_mut().zip(other).for_each(|(x, other)| *x += other);
+                    }
                 }
                 Block::Conv2d {
                     channels,
@@ -105,12 +151,24 @@ impl<'a> Reference<'a> {
                         .for_each(|(x, mask)| *x *= f64::from(mask));
                 }
             }
+            if let Some(name) = &layer.name {
+                named.insert(name.clone(), (x.clone(), shape.clone()));
+            }
         }
         x
     }
+
+    fn row_loss(&self, scores: &[f64], targets: TargetRows<'_>, row: usize) -> f64 {
+        let positions = self.plan.input.target.positions();
+        let each = scores.chunks_exact(scores.len() / positions);
+        let losses = each.enumerate();
+        losses
+            .map(|(at, scores)| position_loss(scores, targets, row * positions + at))
+            .sum()
+    }
 }
 
-fn row_loss(scores: &[f64], targets: TargetRows<'_>, row: usize) -> f64 {
+fn position_loss(scores: &[f64], targets: TargetRows<'_>, row: usize) -> f64 {
     match targets {
         TargetRows::Classes(classes) => {
             let total: f64 = scores.iter().map(|score| score.exp()).sum();

@@ -64,6 +64,36 @@ pub(super) fn activate(
     });
 }
 
+/// y = a + b.
+pub(super) fn add([a, b, y]: [ValueId; 3], groups: usize, context: &mut Context<'_>) {
+    let level = context.level;
+    let size = context.plan().rows.div_ceil(groups) * row_floats(context, y);
+    let [a, b, y] = context.arena.views([a, b, y]);
+    each_group(groups, [(a, size), (b, size), (y, size)], |_, [a, b, y]| {
+        y.copy_from_slice(a);
+        lanes::add(level, y, b);
+    });
+}
+
+/// d = d + x.
+pub(super) fn add_to((d, x): Pair, groups: usize, context: &mut Context<'_>) {
+    let level = context.level;
+    let size = context.plan().rows.div_ceil(groups) * row_floats(context, d);
+    let [d, x] = context.arena.views([d, x]);
+    each_group(groups, [(d, size), (x, size)], |_, [d, x]| {
+        lanes::add(level, d, x)
+    });
+}
+
+/// y = x.
+pub(super) fn copy((x, y): Pair, groups: usize, context: &mut Context<'_>) {
+    let size = context.plan().rows.div_ceil(groups) * row_floats(context, x);
+    let [x, y] = context.arena.views([x, y]);
+    each_group(groups, [(x, size), (y, size)], |_, [x, y]| {
+        y.copy_from_slice(x)
+    });
+}
+
 /// d = d f'(saved), and the bias's gradient, in one pass.
 pub(super) fn activation_bias_grad(op: &Op, groups: usize, context: &mut Context<'_>) {
     let Op::ActivationBiasGrad {

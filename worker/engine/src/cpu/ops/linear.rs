@@ -15,6 +15,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         activation,
         pre,
         transposed,
+        positions,
         inputs,
         outputs,
     } = op
@@ -22,7 +23,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         return;
     };
     let plan = context.plan();
-    let rows = plan.rows.div_ceil(groups);
+    let rows = (plan.rows * positions).div_ceil(groups);
     let weight = context.parameter(*weight);
     let epilogue = Epilogue {
         level: context.level,
@@ -51,6 +52,7 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
         dy,
         x,
         weight,
+        positions,
         inputs,
         outputs,
     } = op
@@ -58,9 +60,10 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
         return;
     };
     let (plan, level) = (context.plan(), context.level);
+    let terms = plan.rows * positions;
     let [dy, x] = context.arena.views([*dy, *x]);
-    let dy = Matrix::new(dy, plan.rows, *outputs).transposed();
-    let x = Matrix::new(x, plan.rows, *inputs);
+    let dy = Matrix::new(dy, terms, *outputs).transposed();
+    let x = Matrix::new(x, terms, *inputs);
     let rows = outputs.div_ceil(groups);
     let dw = gradient(context.gradients, plan, *weight);
     each_group(groups, [(dw, rows * inputs)], |group, [dw]| {
@@ -75,6 +78,7 @@ pub(super) fn grad_input(op: &Op, groups: usize, context: &mut Context<'_>) {
         dy,
         dx,
         weight,
+        positions,
         inputs,
         outputs,
     } = op
@@ -82,7 +86,7 @@ pub(super) fn grad_input(op: &Op, groups: usize, context: &mut Context<'_>) {
         return;
     };
     let (plan, level) = (context.plan(), context.level);
-    let rows = plan.rows.div_ceil(groups);
+    let rows = (plan.rows * positions).div_ceil(groups);
     let weight = Matrix::new(context.parameter(*weight), *outputs, *inputs);
     let [dy, dx] = context.arena.views([*dy, *dx]);
     each_group(

@@ -4,9 +4,12 @@
 //! called in. Within a group all is sequential, and what is summed over groups is added in their
 //! order.
 
+mod attention;
 mod conv;
 mod elementwise;
+mod embedding;
 mod linear;
+mod norm;
 mod pool;
 
 use rayon::prelude::*;
@@ -98,6 +101,15 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::DropoutGrad { d, rate, site } => {
             elementwise::dropout_grad(*d, *rate, *site, groups, context);
         }
+        Op::Embedding { .. } => embedding::forward(&kernel.op, groups, context),
+        Op::EmbeddingGrad { .. } => embedding::grad(&kernel.op, groups, context),
+        Op::Norm { .. } => norm::forward(&kernel.op, groups, context),
+        Op::NormGrad { .. } => norm::grad(&kernel.op, groups, context),
+        Op::Attention { .. } => attention::forward(&kernel.op, groups, context),
+        Op::AttentionGrad { .. } => attention::grad(&kernel.op, groups, context),
+        Op::Add { a, b, y } => elementwise::add([*a, *b, *y], groups, context),
+        Op::AddTo { d, x } => elementwise::add_to((*d, *x), groups, context),
+        Op::Copy { x, y } => elementwise::copy((*x, *y), groups, context),
     }
 }
 
