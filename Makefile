@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugins demo test check bench-start chaos gpu
+.PHONY: help setup build data plugins demo test check bench-start chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,6 +13,9 @@ setup: ## install what builds and tests need (Debian packages, Python venv, wasm
 
 build: ## build the stoker binary
 	cargo build --bin stoker
+
+data: ## fetch real data sets (all, or NAMES="mnist kjv") into the cache; checks what is there
+	infra/data.sh $(NAMES)
 
 plugins: ## build the sample plugins
 	plugins/build.sh

@@ -60,6 +60,8 @@ pub struct Platform {
 struct LocalClient {
     server: String,
     token: String,
+    #[serde(default)]
+    ca_cert: Option<PathBuf>,
 }
 
 impl Platform {
@@ -229,10 +231,9 @@ impl Platform {
         let Ok(local) = toml::from_str::<LocalClient>(&text) else {
             return Ok(None);
         };
-        Ok(Some(Client::new(ClientConfig::new(
-            local.server,
-            local.token,
-        ))?))
+        let mut config = ClientConfig::new(local.server, local.token);
+        config.ca_cert = local.ca_cert;
+        Ok(Some(Client::new(config)?))
     }
 
     /// Kills a role as a power cut would: SIGKILL.

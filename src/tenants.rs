@@ -12,6 +12,7 @@ use crate::wiring::World;
 
 /// How long a first token lives: a year.
 const TOKEN_LIFE_MS: u64 = 365 * 24 * 3_600_000;
+const DAY_MS: u64 = 24 * 3_600_000;
 /// The tenant that `stoker up` makes.
 const FIRST: &str = "local";
 
@@ -24,10 +25,14 @@ pub(crate) async fn create(
     if record(world, id).await? == Put::Conflict {
         bail!("tenant {id} is there already");
     }
-    mint(world, config, id, Role::Admin).await
+    let id_of_token = uuid::Uuid::now_v7().simple().to_string();
+    let token = new_token(world, id_of_token, Role::Admin);
+    keep(world, id, &token).await?;
+    sign(world, config, id, &token)
 }
 
-/// The first tenant's token, made anew at each start; the tenant is made if it isn't there.
+/// The first tenant's token, the same at each start until it was revoked or its end is near; the
+/// tenant is made if it isn't there.
 pub(crate) async fn ensure_first(
     world: &World,
     config: &Config,
@@ -35,7 +40,27 @@ pub(crate) async fn ensure_first(
 ) -> anyhow::Result<SecretString> {
     let id = FIRST.parse()?;
     record(world, &id).await?;
-    mint(world, config, &id, role).await
+    for number in 1.. {
+        let name = format!("first-{number}");
+        let found = world.catalog.get(CatalogKind::Token, &id, &name).await?;
+        let token = match found {
+            Some(entry) => serde_json::from_value(entry.value)?,
+            None => {
+                let token = new_token(world, name, role);
+                keep(world, &id, &token).await?;
+                token
+            }
+        };
+        if !token.revoked && token.role == role && is_lasting(world, &token) {
+            return sign(world, config, &id, &token);
+        }
+    }
+    bail!("no first token can be made")
+}
+
+/// Whether a token has more than a day to live.
+fn is_lasting(world: &World, token: &TokenRecord) -> bool {
+    world.clock.now().plus_millis(DAY_MS) < token.expires_at
 }
 
 async fn record(world: &World, id: &TenantId) -> anyhow::Result<Put> {
@@ -58,33 +83,41 @@ async fn record(world: &World, id: &TenantId) -> anyhow::Result<Put> {
         .await?)
 }
 
-async fn mint(
-    world: &World,
-    config: &Config,
-    tenant: &TenantId,
-    role: Role,
-) -> anyhow::Result<SecretString> {
-    let key = world.keys().signing()?;
+fn new_token(world: &World, id: String, role: Role) -> TokenRecord {
     let created_at = world.clock.now();
-    let record = TokenRecord {
+    TokenRecord {
         record_version: 1,
-        id: uuid::Uuid::now_v7().simple().to_string(),
+        id,
         subject: "first-token".to_owned(),
         role,
         created_at,
         expires_at: created_at.plus_millis(TOKEN_LIFE_MS),
         revoked: false,
-    };
+    }
+}
+
+/// Signs a token by its record: the same record gives the same token.
+fn sign(
+    world: &World,
+    config: &Config,
+    tenant: &TenantId,
+    record: &TokenRecord,
+) -> anyhow::Result<SecretString> {
+    let key = world.keys().signing()?;
     let grant = Grant {
         id: Some(&record.id),
         subject: &record.subject,
         tenant,
-        role,
-        issued_at: created_at,
+        role: record.role,
+        issued_at: record.created_at,
         expires_at: record.expires_at,
     };
-    let token = key.sign(&grant, &config.api.auth)?;
-    let value = serde_json::to_value(&record)?;
+    Ok(key.sign(&grant, &config.api.auth)?.into())
+}
+
+/// Records a token, so that it can be revoked.
+async fn keep(world: &World, tenant: &TenantId, record: &TokenRecord) -> anyhow::Result<()> {
+    let value = serde_json::to_value(record)?;
     let put = world.catalog.put(
         CatalogKind::Token,
         tenant,
@@ -93,5 +126,5 @@ async fn mint(
         Expect::Absent,
     );
     put.await.context("can't record the token")?;
-    Ok(token.into())
+    Ok(())
 }

@@ -193,6 +193,88 @@ async fn a_second_platform_on_the_same_directory_is_refused() {
     first.stop().await.unwrap();
 }
 
+/// What `stoker up` leaves for clients on the same machine.
+fn local_client(data_dir: &std::path::Path) -> String {
+    std::fs::read_to_string(data_dir.join("client.toml")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_the_first_token_until_it_is_revoked() {
+    let scratch = tempfile::tempdir().unwrap();
+    let start = || stoker::launch::Platform::embedded(harness::program(), scratch.path(), &[]);
+    let token = || -> String {
+        let text = local_client(scratch.path());
+        let line = text.lines().find(|line| line.starts_with("token"));
+        line.unwrap().to_owned()
+    };
+    let platform = start().await.unwrap();
+    let first = token();
+    platform.stop().await.unwrap();
+    let platform = start().await.unwrap();
+    assert_eq!(token(), first);
+    let tokens = platform.client().unwrap().list_tokens().await.unwrap();
+    platform
+        .client()
+        .unwrap()
+        .revoke_token(&tokens.tokens[0].id)
+        .await
+        .unwrap();
+    platform.stop().await.unwrap();
+    let platform = start().await.unwrap();
+    assert_ne!(token(), first);
+    platform.client().unwrap().list_tokens().await.unwrap();
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_with_a_certificate_is_reached_by_those_who_trust_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (certificates, key) = (
+        scratch.path().join("tls.pem"),
+        scratch.path().join("tls.key"),
+    );
+    std::fs::write(&certificates, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let settings = [
+        (
+            "STOKER__API__TLS__CERTIFICATES",
+            certificates.to_str().unwrap(),
+        ),
+        ("STOKER__API__TLS__KEY", key.to_str().unwrap()),
+    ];
+    let data_dir = scratch.path().join("state");
+    let start = stoker::launch::Platform::embedded(harness::program(), &data_dir, &settings);
+    let platform = start.await.unwrap();
+    let local = local_client(&data_dir);
+    assert!(local.contains("https://127.0.0.1:"), "{local}");
+    let list = |extra: &[(&str, &str)]| {
+        let mut command = Command::new(harness::program());
+        command
+            .args(["job", "list", "--json"])
+            .env("STOKER_DATA_DIR", &data_dir);
+        command.envs(extra.iter().copied()).output().unwrap()
+    };
+    // The command on the same machine trusts the certificate that the server was given.
+    let listed = list(&[]);
+    assert!(
+        listed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&listed.stderr)
+    );
+    // Who doesn't trust it is told so and sends nothing.
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let stranger = scratch.path().join("other.pem");
+    std::fs::write(&stranger, other.cert.pem()).unwrap();
+    let refused = Command::new(harness::program())
+        .args(["job", "list", "--ca-cert", stranger.to_str().unwrap()])
+        .env("STOKER_DATA_DIR", &data_dir)
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    platform.stop().await.unwrap();
+}
+
 #[test]
 fn a_role_that_runs_apart_refuses_the_embedded_adapters() {
     for role in ["api", "scheduler", "worker"] {

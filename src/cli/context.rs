@@ -103,15 +103,21 @@ fn path(environment: &Environment) -> io::Result<PathBuf> {
     Ok(environment.config_dir()?.join("contexts.toml"))
 }
 
-/// Writes what clients on this machine need to find a `stoker up` with this data dir.
+/// Writes what clients on this machine need to find a `stoker up` with this data dir: `ca_cert` is
+/// the certificate that it shows, which they trust.
 ///
 /// # Errors
 /// When the file can't be written.
-pub(crate) fn write_local(data_dir: &Path, server: &str, token: &SecretString) -> io::Result<()> {
+pub(crate) fn write_local(
+    data_dir: &Path,
+    server: &str,
+    token: &SecretString,
+    ca_cert: Option<&Path>,
+) -> io::Result<()> {
     let context = Context {
         server: server.to_owned(),
         token: token.clone(),
-        ca_cert: None,
+        ca_cert: ca_cert.map(Path::to_owned),
     };
     write_toml(&data_dir.join(LOCAL_FILE), &context)
 }

@@ -23,7 +23,9 @@ pub(crate) async fn run(mut config: Config, data_dir: &Path) -> anyhow::Result<(
     let stop = until_asked()?;
     let api = start_api(&config, &world).await?;
     let url = url_of(&config, &api);
-    context::write_local(data_dir, &url, &token)?;
+    let certificates = config.api.tls.as_ref().map(|tls| &tls.certificates);
+    let certificates = certificates.map(std::path::absolute).transpose()?;
+    context::write_local(data_dir, &url, &token, certificates.as_deref())?;
     tracing::info!(
         "Stoker is up at {url}; clients on this machine find it by {}",
         data_dir.join("client.toml").display()

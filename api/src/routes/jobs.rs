@@ -116,7 +116,9 @@ pub(crate) async fn resume_job(
     authorized: Authorized<Make>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    steer(&authorized, &id, Transition::Resume, &[]).await
+    // A repeat whose first answer was lost finds the job on its way.
+    let done = [JobState::Queued, JobState::Dispatched, JobState::Running];
+    steer(&authorized, &id, Transition::Resume, &done).await
 }
 
 /// Applies a transition, unless the job stands in a state that it leads to.

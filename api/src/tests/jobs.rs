@@ -80,6 +80,17 @@ async fn json_and_toml_are_the_same_spec() {
 }
 
 #[tokio::test]
+async fn resuming_a_job_that_is_on_its_way_changes_nothing() {
+    let app = TestApp::start().await;
+    let id = app.submitted().await;
+    let before = app.stored().await;
+    let resume = app.request("POST", &format!("/v1/jobs/{id}/resume"));
+    let answer = send(resume).await.expect(202);
+    assert_eq!(answer.json()["state"], "queued");
+    assert_eq!(app.stored().await, before);
+}
+
+#[tokio::test]
 async fn another_tenants_job_is_not_there() {
     let app = TestApp::start().await;
     let id = app.submitted().await;

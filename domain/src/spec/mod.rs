@@ -106,12 +106,21 @@ pub struct DataSpec {
     pub split: SplitSpec,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_true(value: &bool) -> bool {
+    *value
+}
+
 /// How rows are held out for evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SplitSpec {
     /// Share of rows held out, from 0 (none) up to, not including, 1.
     pub test: f64,
+    /// Whether the rows held out are chosen at random; else they are the last ones, as a forecast
+    /// needs it.
+    #[serde(skip_serializing_if = "is_true")]
+    pub shuffle: bool,
     /// Seed of the choice.
     pub seed: u64,
     /// Keep each class's share equal on both sides (classification only).
@@ -122,6 +131,7 @@ impl Default for SplitSpec {
     fn default() -> Self {
         Self {
             test: 0.2,
+            shuffle: true,
             seed: 0,
             stratify: false,
         }
@@ -264,6 +274,11 @@ impl JobSpec {
         let test = self.data.split.test;
         let message = format!("{test} is not a share: from 0 up to, not including, 1");
         check((0.0..1.0).contains(&test), "data.split.test", message);
+        check(
+            self.data.split.shuffle || !self.data.split.stratify,
+            "data.split.stratify",
+            "needs rows chosen at random: `shuffle = false` holds out the last ones".to_owned(),
+        );
         let attempts = self.retry.attempts;
         let message = format!("{attempts} is not in 1 to 100");
         check((1..=100).contains(&attempts), "retry.attempts", message);

@@ -31,7 +31,13 @@ impl Machine {
 
     fn with_local(self) -> Self {
         let data_dir = self.environment.data_dir().unwrap();
-        write_local(&data_dir, "http://local", &SecretString::from("t-local")).unwrap();
+        write_local(
+            &data_dir,
+            "http://local",
+            &SecretString::from("t-local"),
+            None,
+        )
+        .unwrap();
         self
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct Split {
     pub(crate) test: Vec<u64>,
 }
 
-/// Holds out rows: the share's count is rounded up. Stratified, each class gives its share, and
+/// Holds out rows, at random or the last ones: the share's count is rounded up. Stratified, each class gives its share, and
 /// what rounding leaves comes from the classes with the largest remainders.
 ///
 /// # Errors
@@ -35,7 +35,11 @@ pub(crate) fn split(
         let message = format!("{held_out} of {rows} rows held out: none is left to train on");
         return Err(EngineError::new(FailureKind::Data, message));
     }
-    let order = shuffled(Stream::new(spec.seed, Purpose::Split, 0, 0), rows);
+    let order = if spec.shuffle {
+        shuffled(Stream::new(spec.seed, Purpose::Split, 0, 0), rows)
+    } else {
+        (0..rows as u64).rev().collect()
+    };
     let mut is_test = vec![false; rows];
     if spec.stratify {
         let Some(classes) = (match targets {
@@ -125,6 +129,7 @@ mod tests {
     fn spec(test: f64, stratify: bool) -> SplitSpec {
         SplitSpec {
             test,
+            shuffle: true,
             seed: 4,
             stratify,
         }
@@ -140,6 +145,17 @@ mod tests {
             all.sort_unstable();
             assert!(all.into_iter().eq(0..101));
         }
+    }
+
+    #[test]
+    fn without_shuffling_the_last_rows_are_held_out() {
+        let last = SplitSpec {
+            shuffle: false,
+            ..spec(0.25, false)
+        };
+        let split = split(&last, &Targets::Classes(vec![0; 10]), 10).unwrap();
+        assert_eq!(split.test, [7, 8, 9]);
+        assert_eq!(split.train, [0, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Observer for Watch {
 
 const SPLIT: SplitSpec = SplitSpec {
     test: 0.2,
+    shuffle: true,
     seed: 3,
     stratify: false,
 };

