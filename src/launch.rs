@@ -78,6 +78,8 @@ impl Platform {
         let bind = format!("127.0.0.1:{}", free_port()?);
         let mut platform = Self::new(program, data_dir, &[Role::Up], settings);
         platform.set("STOKER__API__BIND", &bind);
+        // What an earlier one left would lead to its port.
+        let _ = std::fs::remove_file(data_dir.join("client.toml"));
         platform.start(Role::Up).await?;
         Ok(platform)
     }
