@@ -81,9 +81,7 @@ const REST: Duration = Duration::from_millis(30);
 fn main() -> Fallible<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.as_slice() {
-        [role, shape, threads, folder] if role == "ours" => {
-            ours(find(shape)?, threads.parse()?, Path::new(folder))
-        }
+        [role, shape, threads] if role == "ours" => ours(find(shape)?, threads.parse()?),
         [python, options @ ..] => compare(python, options),
         [] => Err(
             "usage: bench-engine PYTHON [--shapes …] [--peers …] [--threads …] [--blocks …]".into(),
@@ -116,8 +114,8 @@ fn plan(shape: &Shape) -> Fallible<Plan> {
     compile(&model, &train, &input).map_err(|errors| format!("{}: {errors:?}", shape.name).into())
 }
 
-/// One batch, so that every step has all of it. Written for the peer too.
-fn table(shape: &Shape, folder: &Path) -> Fallible<Table> {
+/// One batch, so that every step has all of it.
+fn data(shape: &Shape) -> (Vec<f32>, Vec<u32>) {
     let mut state = 1_u64;
     let mut word = || {
         state = state
@@ -125,17 +123,60 @@ fn table(shape: &Shape, folder: &Path) -> Fallible<Table> {
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as u32
     };
-    let width = shape.input.iter().product();
+    let width: usize = shape.input.iter().product();
     let features = (0..shape.batch * width).map(|_| word() as f32 / 16_777_216.0 - 0.5);
     let features: Vec<f32> = features.collect();
     let classes: Vec<u32> = (0..shape.batch)
         .map(|_| word() % shape.classes as u32)
         .collect();
+    (features, classes)
+}
+
+fn start(shape: &Shape, cpu: &Cpu, table: Arc<Table>) -> Fallible<(Run, u64)> {
+    let plan = Arc::new(plan(shape)?);
+    let quoted = plan.quote().peak_bytes;
+    let split = SplitSpec {
+        test: 0.0,
+        seed: 0,
+        stratify: false,
+    };
+    let (preprocess, metrics) = (Vec::new(), Vec::new());
+    let input = RunInput {
+        plan,
+        table,
+        split: &split,
+        preprocess,
+        metrics,
+        resume: None,
+    };
+    Ok((Run::new(cpu, input)?, quoted))
+}
+
+fn table(shape: &Shape) -> Fallible<Arc<Table>> {
+    let (features, classes) = data(shape);
+    let width = shape.input.iter().product();
+    Ok(Arc::new(Table::new(
+        features,
+        width,
+        Targets::Classes(classes),
+    )?))
+}
+
+/// Writes what the peer starts from: the task, the batch, and our initial weights.
+fn export(shape: &Shape, folder: &Path) -> Fallible<()> {
+    let task = json!({"batch": shape.batch, "input": shape.input, "learning_rate": LEARNING_RATE,
+        "weight_decay": WEIGHT_DECAY});
+    std::fs::write(folder.join("task.json"), task.to_string())?;
+    let (features, classes) = data(shape);
     let bytes: Vec<u8> = features.iter().flat_map(|x| x.to_le_bytes()).collect();
     std::fs::write(folder.join("features.f32"), bytes)?;
     let bytes: Vec<u8> = classes.iter().flat_map(|x| x.to_le_bytes()).collect();
     std::fs::write(folder.join("classes.u32"), bytes)?;
-    Ok(Table::new(features, width, Targets::Classes(classes))?)
+    let (run, _) = start(shape, &Cpu::new(NonZeroUsize::MIN)?, table(shape)?)?;
+    Ok(std::fs::write(
+        folder.join("weights.safetensors"),
+        run.checkpoint(),
+    )?)
 }
 
 /// Stops after a number of steps and keeps their losses.
@@ -190,29 +231,12 @@ fn memory(field: &str) -> Fallible<i64> {
 }
 
 /// The process that runs the engine: speaks as the peer does.
-fn ours(shape: &Shape, threads: usize, folder: &Path) -> Fallible<()> {
+fn ours(shape: &Shape, threads: usize) -> Fallible<()> {
     let cpu = Cpu::new(NonZeroUsize::new(threads).ok_or("no threads")?)?;
-    let table = Arc::new(table(shape, folder)?);
-    std::fs::write("/proc/self/clear_refs", "5")?;
+    let table = table(shape)?;
+    std::fs::write("/proc/self/clear_refs", "5")?; // starts the peak again from here
     let level = memory("VmRSS")?;
-    let plan = Arc::new(plan(shape)?);
-    let quoted = plan.quote().peak_bytes;
-    let split = SplitSpec {
-        test: 0.0,
-        seed: 0,
-        stratify: false,
-    };
-    let (preprocess, metrics) = (Vec::new(), Vec::new());
-    let input = RunInput {
-        plan,
-        table,
-        split: &split,
-        preprocess,
-        metrics,
-        resume: None,
-    };
-    let mut run = Run::new(&cpu, input)?;
-    std::fs::write(folder.join("weights.safetensors"), run.checkpoint())?;
+    let (mut run, quoted) = start(shape, &cpu, table)?;
     println!(
         "{}",
         json!({"version": stoker_engine::build(), "quoted": quoted})
@@ -386,11 +410,9 @@ fn compare(python: &str, args: &[String]) -> Fallible<()> {
 
 /// One shape at one number of threads, against every peer in turns.
 fn measure(options: &Options, shape: &Shape, threads: &str, folder: &Path) -> Fallible<Value> {
-    let task = json!({"batch": shape.batch, "input": shape.input, "learning_rate": LEARNING_RATE,
-        "weight_decay": WEIGHT_DECAY});
-    std::fs::write(folder.join("task.json"), task.to_string())?;
+    export(shape, folder)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["ours", shape.name, threads]).arg(folder);
+    command.args(["ours", shape.name, threads]);
     let mut ours = Side::start(command)?;
     ours.compare_losses()?;
     let mut peers = Vec::new();
