@@ -101,8 +101,13 @@ const fn mask(count: usize) -> __mmask16 {
 fn pack_panel(panel: &mut [f32], b: Part<'_>, width: usize) {
     for (term, packed) in panel.chunks_exact_mut(COLUMNS).enumerate() {
         let row = &b.values[term * b.strides.0..];
-        if b.strides.1 == 1 && width == COLUMNS {
-            packed.copy_from_slice(&row[..COLUMNS]);
+        if let (Some(packed), Some(row), 1) = (
+            packed.first_chunk_mut::<COLUMNS>(),
+            row.first_chunk::<COLUMNS>(),
+            b.strides.1,
+        ) && width == COLUMNS
+        {
+            *packed = *row;
         } else {
             for (column, packed) in packed[..width].iter_mut().enumerate() {
                 *packed = row[column * b.strides.1];
