@@ -6,9 +6,9 @@
 //!
 //! A product's element is defined as: per block of `k_block` terms, in order, a chain of fused
 //! multiply-adds from zero; the blocks' sums added in order. gemm's blocked kernels compute just
-//! that. It has other paths, for tiny and narrow products, whose sums follow the vector width;
-//! those products are computed here instead. So no element depends on instruction set, cache
-//! sizes or threads.
+//! that, and so do ours where there is AVX-512. gemm has other paths, for tiny and narrow products,
+//! whose sums follow the vector width; those products are computed here instead. So no element
+//! depends on instruction set, cache sizes or threads.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -136,6 +136,10 @@ pub(crate) fn warm_up() {
     }
 }
 
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "gemm chooses by itself")
+)]
 fn blocked(level: Level, out: &mut [f32], block: Block<'_>) {
     let Block {
         m,
