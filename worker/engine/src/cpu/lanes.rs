@@ -5,6 +5,9 @@
 //! Element-wise kernels, and sums over rows. All slices of one call have the lengths that the
 //! names say; a shorter one ends the work early, never out of bounds.
 
+#[cfg(target_arch = "x86_64")]
+mod square;
+
 use stoker_domain::spec::Activation;
 
 pub(crate) use super::simd::Level;
@@ -88,6 +91,28 @@ fn exp_all(values: &mut [f32], shift: f32) {
     }
 }
 
+/// Rows `first..` of the transpose of `a`, which has `columns` columns: as many as `out` holds.
+pub(crate) fn transpose(level: Level, out: &mut [f32], a: &[f32], columns: usize, first: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx512 {
+        use square::SIZE;
+        let rows = a.len() / columns;
+        let (whole, squares) = (rows - rows % SIZE, out.len() / rows / SIZE);
+        for block in 0..squares {
+            let out = &mut out[block * SIZE * rows..][..SIZE * rows];
+            for row in (0..whole).step_by(SIZE) {
+                let a = &a[row * columns + first + block * SIZE..];
+                // SAFETY: the level exists only where its instructions were detected.
+                unsafe { square::transpose(&mut out[row..], rows, a, columns) };
+            }
+            transpose_rest(level, out, a, columns, first + block * SIZE, whole);
+        }
+        let done = squares * SIZE;
+        return transpose_rest(level, &mut out[done * rows..], a, columns, first + done, 0);
+    }
+    transpose_rest(level, out, a, columns, first, 0);
+}
+
 simd! {
     /// a += b.
     fn add(a: &mut [f32], b: &[f32]) {
@@ -96,14 +121,15 @@ simd! {
         }
     }
 
-    /// Rows `first..` of the transpose of `a`, which has `columns` columns: as many as `out` holds.
-    fn transpose(out: &mut [f32], a: &[f32], columns: usize, first: usize) {
+    /// The part of a transpose that isn't whole squares: `out` is its rows `first..`, and rows of
+    /// `a` before `from` are left out.
+    fn transpose_rest(out: &mut [f32], a: &[f32], columns: usize, first: usize, from: usize) {
         const BLOCK: usize = 16;
         let rows = a.len() / columns;
         for (block, out) in out.chunks_mut(BLOCK * rows).enumerate() {
             let first = first + block * BLOCK;
             let count = out.len() / rows;
-            for (row, a) in a.chunks_exact(columns).enumerate() {
+            for (row, a) in a.chunks_exact(columns).enumerate().skip(from) {
                 for (index, &number) in a[first..first + count].iter().enumerate() {
                     out[index * rows + row] = number;
                 }

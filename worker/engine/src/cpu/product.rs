@@ -6,9 +6,12 @@
 //!
 //! A product's element is defined as: per block of `k_block` terms, in order, a chain of fused
 //! multiply-adds from zero; the blocks' sums added in order. gemm's blocked kernels compute just
-//! that. It has other paths, for tiny and narrow products, whose sums follow the vector width;
-//! those products are computed here instead. So no element depends on instruction set, cache
-//! sizes or threads.
+//! that, and so do ours where there is AVX-512. gemm has other paths, for tiny and narrow products,
+//! whose sums follow the vector width; those products are computed here instead. So no element
+//! depends on instruction set, cache sizes or threads.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use super::simd::{Level, simd};
 
@@ -99,7 +102,7 @@ pub(crate) fn multiply(
         if block.m <= 1 || block.n <= 1 || k <= 2 || horizontal {
             direct(level, out, block);
         } else {
-            blocked(out, block);
+            blocked(level, out, block);
         }
         first += k;
     }
@@ -128,10 +131,16 @@ pub(crate) fn warm_up() {
     const SIZE: usize = 80;
     let (a, mut out) = (vec![0.0; SIZE * SIZE], vec![0.0; SIZE * SIZE]);
     let a = Matrix::new(&a, SIZE, SIZE);
-    multiply(Level::Scalar, SIZE, &mut out, false, a.transposed(), a);
+    for level in Level::available() {
+        multiply(level, SIZE, &mut out, false, a.transposed(), a);
+    }
 }
 
-fn blocked(out: &mut [f32], block: Block<'_>) {
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "gemm chooses by itself")
+)]
+fn blocked(level: Level, out: &mut [f32], block: Block<'_>) {
     let Block {
         m,
         n,
@@ -147,6 +156,11 @@ fn blocked(out: &mut [f32], block: Block<'_>) {
         reach(a, m, k) && reach(b, k, n) && out.len() == m * n,
         "a block stays inside its matrices"
     );
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx512 {
+        // SAFETY: the level exists only where its instructions were detected.
+        return unsafe { avx512::multiply(out, block) };
+    }
     #[expect(clippy::cast_possible_wrap, reason = "strides are sizes of slices")]
     let signed = |stride: usize| stride as isize;
     // SAFETY: the assertion covers every element that the strides reach; `out` is borrowed
@@ -229,6 +243,7 @@ mod tests {
     fn products_have_the_bits_of_their_definition() {
         let sizes = [1, 2, 3, 5, 8, 16, 17, 31, 64, 67, 131];
         let depths = [1, 2, 3, 4, 7, 64, 255, 512, 513, 514, 515, 1030];
+        let levels = Level::available();
         let mut kinds = 0;
         for (index, &k) in depths.iter().enumerate() {
             for &m in &sizes {
@@ -250,14 +265,15 @@ mod tests {
                         };
                         for accumulate in [false, true] {
                             let start = numbers(m * n, 3);
-                            let mut out = start.clone();
-                            multiply(Level::detect(), 512, &mut out, accumulate, a, b);
                             let expected = definition(&start, accumulate, a, b);
-                            let same = out
-                                .iter()
-                                .zip(&expected)
-                                .all(|(x, y)| x.to_bits() == y.to_bits());
-                            assert!(same, "m {m}, n {n}, k {k}, layout {layout}, {accumulate}");
+                            for &level in &levels {
+                                let mut out = start.clone();
+                                multiply(level, 512, &mut out, accumulate, a, b);
+                                let mut pairs = out.iter().zip(&expected);
+                                let same = pairs.all(|(x, y)| x.to_bits() == y.to_bits());
+                                let what = format!("m {m}, n {n}, k {k}, layout {layout}");
+                                assert!(same, "{level:?}, {what}, {accumulate}");
+                            }
                             kinds += 1;
                         }
                     }

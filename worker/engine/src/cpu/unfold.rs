@@ -83,14 +83,14 @@ simd! {
     }
 }
 
-/// Copies without a call for the few floats that a window's row often has.
+/// Copies without a call: a window's row often has few floats.
 #[inline(always)]
 fn copy(to: &mut [f32], from: &[f32]) {
-    if from.len() >= 64 {
-        to.copy_from_slice(from);
-    } else {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = *from;
-        }
+    let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<16>(), from.as_chunks::<16>());
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(from_rest) {
+        *to = *from;
     }
 }

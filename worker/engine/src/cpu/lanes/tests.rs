@@ -114,11 +114,11 @@ fn optimisers() {
 
 #[test]
 fn transposes_in_parts() {
-    let (rows, columns) = (37, 53);
+    let (rows, columns) = (37, 71);
     let a = numbers(rows * columns, 1);
     let mut out = vec![0.0; rows * columns];
-    for (part, out) in out.chunks_mut(20 * rows).enumerate() {
-        transpose(Level::detect(), out, &a, columns, part * 20);
+    for (part, out) in out.chunks_mut(35 * rows).enumerate() {
+        transpose(Level::detect(), out, &a, columns, part * 35);
     }
     for row in 0..rows {
         for column in 0..columns {
