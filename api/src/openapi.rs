@@ -9,7 +9,8 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, tokens,
+    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, quote_job,
+    tokens,
 };
 
 /// Declares each route once: served and documented by the same line.
@@ -40,6 +41,7 @@ routes! {
     health::get_readiness,
     health::get_openapi,
     create_job::create_job,
+    quote_job::quote_job,
     jobs::list_jobs,
     jobs::get_job,
     jobs::cancel_job,

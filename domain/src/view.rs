@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::dataset::DatasetRecord;
 use crate::error::{ErrorCode, FieldError};
-use crate::id::JobId;
+use crate::id::{JobId, Ref};
 use crate::job::{
     Attempt, Checkpoint, EngineIdentity, Event, Failure, Inputs, JobRecord, JobState, Outcome,
 };
@@ -80,6 +80,44 @@ impl JobView {
             finished_at: record.finished_at,
         }
     }
+}
+
+/// What a job would take, by its spec and its data set alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobQuote {
+    /// The data set's version that it was quoted on.
+    #[schema(value_type = String)]
+    pub dataset: Ref,
+    /// Numbers that are trained.
+    pub parameters: u64,
+    /// Floating-point operations of the products in one optimiser step, a multiply-add counted as
+    /// two.
+    pub flops_per_step: u64,
+    /// Optimiser steps of an epoch; null when no batch is left to train on, which fails the job.
+    pub steps_per_epoch: Option<u64>,
+    /// Optimiser steps in all; null as `steps_per_epoch`.
+    pub steps: Option<u64>,
+    /// Memory that training allocates: the sum of `memory`. The data set isn't in it.
+    pub peak_bytes: u64,
+    /// The parts of `peak_bytes`.
+    pub memory: MemoryQuote,
+    /// One checkpoint, about.
+    pub checkpoint_bytes: u64,
+    /// The data set's file, which the worker fetches.
+    pub dataset_bytes: u64,
+}
+
+/// What a job's memory goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryQuote {
+    /// The weights.
+    pub weight_bytes: u64,
+    /// Activations, their gradients and scratch of one virtual shard.
+    pub arena_bytes: u64,
+    /// The optimiser's moments.
+    pub optimizer_bytes: u64,
+    /// The weights' gradients.
+    pub gradient_bytes: u64,
 }
 
 /// A page of jobs, newest first.

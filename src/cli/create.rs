@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -13,15 +13,29 @@ use stoker_sdk::{IdempotencyKey, SpecText};
 use super::exit::Failure;
 use super::{Session, argument, wait};
 
-/// How to create a job.
+/// Where a spec comes from.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct Source {
     /// The spec, in TOML or JSON; `-` for standard input.
     spec: PathBuf,
     /// Change a field, as in train.epochs=5, data.dataset=digits@2 or preprocess[0].config.x=1. The
     /// value is TOML, or else text. May be given again.
     #[arg(long, value_parser = |text: &str| argument::pair(text, '='), value_name = "FIELD=VALUE")]
     set: Vec<(String, String)>,
+}
+
+impl Source {
+    /// The spec's text, with the fields that were set.
+    pub(super) fn text(&self) -> Result<String, Failure> {
+        changed(read(&self.spec)?, &self.set)
+    }
+}
+
+/// How to create a job.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    source: Source,
     /// Wait until the job has ended.
     #[arg(long, short)]
     wait: bool,
@@ -35,12 +49,8 @@ pub(crate) struct Arguments {
 
 /// Creates the job; waits for it if asked to.
 pub(super) async fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let text = changed(read(arguments)?, &arguments.set)?;
-    let spec = if is_json(&text) {
-        SpecText::Json(&text)
-    } else {
-        SpecText::Toml(&text)
-    };
+    let text = arguments.source.text()?;
+    let spec = spec_of(&text);
     let key = arguments.idempotency_key.clone();
     let key = key.unwrap_or_else(IdempotencyKey::generate);
     let job = session.client.create_job_under(spec, &key).await?;
@@ -57,8 +67,7 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Result<(), 
     Ok(())
 }
 
-fn read(arguments: &Arguments) -> Result<String, Failure> {
-    let path = &arguments.spec;
+fn read(path: &Path) -> Result<String, Failure> {
     let unreadable = |error: io::Error| Failure::file(path, &error);
     let source: Box<dyn Read> = match path.as_os_str() == "-" {
         true => Box::new(io::stdin()),
@@ -78,6 +87,14 @@ fn read(arguments: &Arguments) -> Result<String, Failure> {
         )));
     }
     Ok(text)
+}
+
+/// A text as the format that it is in.
+pub(super) fn spec_of(text: &str) -> SpecText<'_> {
+    match is_json(text) {
+        true => SpecText::Json(text),
+        false => SpecText::Toml(text),
+    }
 }
 
 /// A spec is a table, so that JSON begins with a brace and TOML can't.

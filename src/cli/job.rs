@@ -17,6 +17,8 @@ use super::{Session, argument, create, download, follow, show, wait};
 pub(crate) enum JobCommand {
     /// Create a job from a spec.
     Create(create::Arguments),
+    /// Show what a job would take, without creating it.
+    Quote(create::Source),
     /// Show a job.
     Get {
         /// The job.
@@ -138,6 +140,14 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<(), Fa
     let Session { client, output } = session;
     match command {
         JobCommand::Create(arguments) => create::run(&arguments, session).await,
+        JobCommand::Quote(source) => {
+            let quote = client.quote_job(create::spec_of(&source.text()?)).await?;
+            match output.json() {
+                true => output.document(&quote)?,
+                false => output.line(&show::quote(&quote)),
+            }
+            Ok(())
+        }
         JobCommand::Get { id } => {
             let view = client.get_job(id).await?;
             match output.json() {

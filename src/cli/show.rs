@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stoker_domain::job::{Artifact, Event, EventBody, Failure};
 use stoker_domain::port::Point;
-use stoker_sdk::view::{JobView, LogLine};
+use stoker_sdk::view::{JobQuote, JobView, LogLine};
 
 use super::output::one_line;
 use super::table::{Table, duration, size, time};
@@ -15,6 +15,30 @@ const HASH_DIGITS: usize = 16;
 /// The beginning of a hash.
 pub(super) fn short(hash: &str) -> String {
     hash.chars().take(HASH_DIGITS).collect()
+}
+
+/// What a job would take.
+pub(super) fn quote(quote: &JobQuote) -> String {
+    let count = |count: Option<u64>| {
+        count.map_or_else(
+            || "none: no batch is left to train on".to_owned(),
+            |count| count.to_string(),
+        )
+    };
+    let mut table = Table::of_fields();
+    table.field("data set", quote.dataset.to_string());
+    table.field("data set size", size(quote.dataset_bytes));
+    table.field("parameters", quote.parameters.to_string());
+    table.field("operations per step", quote.flops_per_step.to_string());
+    table.field("steps per epoch", count(quote.steps_per_epoch));
+    table.field("steps", count(quote.steps));
+    table.field("memory", size(quote.peak_bytes));
+    table.field("  weights", size(quote.memory.weight_bytes));
+    table.field("  arena", size(quote.memory.arena_bytes));
+    table.field("  optimizer", size(quote.memory.optimizer_bytes));
+    table.field("  gradients", size(quote.memory.gradient_bytes));
+    table.field("checkpoint", size(quote.checkpoint_bytes));
+    table.render()
 }
 
 /// One job.

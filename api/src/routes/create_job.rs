@@ -11,6 +11,7 @@ use stoker_domain::port::{CatalogKind, Creation, Idempotency};
 use stoker_domain::spec::{Format, JobSpec};
 use stoker_domain::view::{JobView, Problem};
 use stoker_domain::{ErrorCode, JobId, JobRecord, Ref};
+use stoker_model::Quote;
 
 use super::catalog;
 use super::datasets::newest_dataset;
@@ -48,7 +49,7 @@ pub(crate) async fn create_job(
         return answer(creation, String::new());
     }
     let spec = parse(&body, format)?;
-    let (spec, inputs) = resolve(&authorized, spec).await?;
+    let Resolved { spec, inputs, .. } = resolve(&authorized, spec).await?;
     let change = JobRecord::create(NewJob {
         id: JobId::generate(),
         tenant: tenant.clone(),
@@ -74,7 +75,8 @@ pub(crate) async fn create_job(
     answer(creation, first_answer)
 }
 
-fn spec_format(request: &HttpRequest) -> Result<Format, ApiError> {
+/// The format of a spec, as its `Content-Type` says.
+pub(super) fn spec_format(request: &HttpRequest) -> Result<Format, ApiError> {
     let given = (request.headers().get(header::CONTENT_TYPE))
         .and_then(|value| value.to_str().ok())
         .map(|value| value.split(';').next().unwrap_or_default().trim());
@@ -101,7 +103,8 @@ fn body_hash(format: Format, body: &[u8]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-fn parse(body: &[u8], format: Format) -> Result<JobSpec, ApiError> {
+/// The spec that a body holds.
+pub(super) fn parse(body: &[u8], format: Format) -> Result<JobSpec, ApiError> {
     let text = std::str::from_utf8(body)
         .map_err(|_| ApiError::syntax_field("", "the spec is not UTF-8 text"))?;
     JobSpec::parse(text, format).map_err(|errors| {
@@ -114,11 +117,19 @@ fn parse(body: &[u8], format: Format) -> Result<JobSpec, ApiError> {
     })
 }
 
+/// A spec whose references are pinned, and what it comes to.
+pub(super) struct Resolved {
+    pub(super) spec: JobSpec,
+    pub(super) inputs: Inputs,
+    pub(super) dataset: DatasetRecord,
+    pub(super) quote: Quote,
+}
+
 /// Pins the spec's references to versions, and compiles it on its data set.
-async fn resolve(
+pub(super) async fn resolve(
     authorized: &Authorized<Make>,
     mut spec: JobSpec,
-) -> Result<(JobSpec, Inputs), ApiError> {
+) -> Result<Resolved, ApiError> {
     let dataset = find_dataset(authorized, &spec.data.dataset).await?;
     spec.data.dataset.version = Some(dataset.version.to_string());
     let mut inputs = Inputs {
@@ -140,10 +151,16 @@ async fn resolve(
         inputs.plugins.insert(reference.to_string(), record.blake3);
     }
     // A large model takes a while to compile: not on a thread that serves requests.
-    let compiled =
-        tokio::task::spawn_blocking(move || compile::check(&spec, &dataset.schema).map(|()| spec));
-    let spec = compiled.await.map_err(ApiError::internal)?;
-    Ok((spec.map_err(ApiError::invalid)?, inputs))
+    let compiled = tokio::task::spawn_blocking(move || {
+        compile::quote(&spec, &dataset.schema).map(|quote| Resolved {
+            spec,
+            inputs,
+            dataset,
+            quote,
+        })
+    });
+    let compiled = compiled.await.map_err(ApiError::internal)?;
+    compiled.map_err(ApiError::invalid)
 }
 
 async fn find_dataset(

@@ -11,4 +11,5 @@ mod jobs;
 mod plugins;
 mod ports;
 mod problems;
+mod quotes;
 mod roles;

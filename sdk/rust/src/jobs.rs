@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use stoker_domain::job::{Artifact, JobState};
-use stoker_domain::view::{EventList, JobList, JobView, LogLine, LogList, MetricList};
+use stoker_domain::view::{EventList, JobList, JobQuote, JobView, LogLine, LogList, MetricList};
 use stoker_domain::{JobId, JobSpec};
 
 use crate::client::Client;
@@ -50,6 +50,16 @@ pub enum SpecText<'a> {
     Json(&'a str),
 }
 
+impl SpecText<'_> {
+    fn body(self) -> (&'static str, Bytes) {
+        let (content_type, text) = match self {
+            Self::Toml(text) => ("application/toml", text),
+            Self::Json(text) => (JSON, text),
+        };
+        (content_type, Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
 impl Client {
     /// Creates a job. It is queued when this returns.
     ///
@@ -83,12 +93,20 @@ impl Client {
         spec: SpecText<'_>,
         key: &IdempotencyKey,
     ) -> Result<JobView> {
-        let (content_type, text) = match spec {
-            SpecText::Toml(text) => ("application/toml", text),
-            SpecText::Json(text) => (JSON, text),
-        };
-        let body = Bytes::copy_from_slice(text.as_bytes());
+        let (content_type, body) = spec.body();
         let call = Call::post(self.url(&["v1", "jobs"]), key).body(content_type, body);
+        self.fetch(&call).await
+    }
+
+    /// What a job would take, without creating it.
+    ///
+    /// # Errors
+    /// As [`Client::create_job`].
+    pub async fn quote_job(&self, spec: SpecText<'_>) -> Result<JobQuote> {
+        let (content_type, body) = spec.body();
+        let url = self.url(&["v1", "jobs", "quote"]);
+        // The server takes no key here: nothing is stored that a repeat could store again.
+        let call = Call::post(url, &IdempotencyKey::generate()).body(content_type, body);
         self.fetch(&call).await
     }
 
