@@ -38,6 +38,9 @@ struct Shape {
     name: &'static str,
     model: &'static str,
     input: &'static [usize],
+    /// Token ids are below this; 0 where the features are no token ids. A model over token ids
+    /// predicts one at each position.
+    tokens: usize,
     classes: usize,
     batch: usize,
     /// Steps of one block: about half a second.
@@ -52,6 +55,7 @@ const SHAPES: &[Shape] = &[
             {"type": "linear", "units": 256}, {"type": "activation", "function": "relu"},
             {"type": "linear", "units": 10}]}"#,
         input: &[784],
+        tokens: 0,
         classes: 10,
         batch: 128,
         steps: 250,
@@ -65,11 +69,28 @@ const SHAPES: &[Shape] = &[
             {"type": "linear", "units": 128}, {"type": "activation", "function": "relu"},
             {"type": "linear", "units": 10}]}"#,
         input: &[1, 28, 28],
+        tokens: 0,
         classes: 10,
         batch: 64,
         steps: 15,
     },
+    Shape {
+        name: "gpt",
+        model: r#"{"family": "gpt", "depth": 4, "width": 128, "heads": 4}"#,
+        input: &[128],
+        tokens: 65,
+        classes: 65,
+        batch: 16,
+        steps: 5,
+    },
 ];
+
+impl Shape {
+    /// Predictions per row.
+    fn positions(&self) -> usize {
+        if self.tokens > 0 { self.input[0] } else { 1 }
+    }
+}
 
 const LEARNING_RATE: f32 = 1e-3;
 const WEIGHT_DECAY: f32 = 1e-4;
@@ -105,7 +126,14 @@ fn plan(shape: &Shape) -> Fallible<Plan> {
     let input = InputDescription {
         width: shape.input.iter().product(),
         shape: shape.input.to_vec(),
-        target: Target::Classes(shape.classes),
+        vocabulary: (shape.tokens > 0).then_some(shape.tokens),
+        target: match shape.positions() {
+            1 => Target::Classes(shape.classes),
+            positions => Target::Sequence {
+                classes: shape.classes,
+                positions,
+            },
+        },
     };
     let (model, train) = (
         serde_json::from_str(shape.model)?,
@@ -124,9 +152,12 @@ fn data(shape: &Shape) -> (Vec<f32>, Vec<u32>) {
         (state >> 40) as u32
     };
     let width: usize = shape.input.iter().product();
-    let features = (0..shape.batch * width).map(|_| word() as f32 / 16_777_216.0 - 0.5);
-    let features: Vec<f32> = features.collect();
-    let classes: Vec<u32> = (0..shape.batch)
+    let mut feature = || match shape.tokens {
+        0 => word() as f32 / 16_777_216.0 - 0.5,
+        tokens => (word() % tokens as u32) as f32,
+    };
+    let features: Vec<f32> = (0..shape.batch * width).map(|_| feature()).collect();
+    let classes: Vec<u32> = (0..shape.batch * shape.positions())
         .map(|_| word() % shape.classes as u32)
         .collect();
     (features, classes)
@@ -137,6 +168,7 @@ fn start(shape: &Shape, cpu: &Cpu, table: Arc<Table>) -> Fallible<(Run, u64)> {
     let quoted = plan.quote().peak_bytes;
     let split = SplitSpec {
         test: 0.0,
+        shuffle: true,
         seed: 0,
         stratify: false,
     };

@@ -41,23 +41,72 @@ def torch_step():
     from torch import nn
 
     torch.set_num_threads(threads)
+    class Attention(nn.Module):
+        """Causal self-attention with the parameters of `nn.MultiheadAttention`, by PyTorch's fused kernel."""
+
+        def __init__(self, width, heads):
+            super().__init__()
+            self.heads = heads
+            self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+            self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+            self.out_proj = nn.Linear(width, width)
+
+        def forward(self, x):
+            rows, length, width = x.shape
+            projected = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+            heads = projected.view(rows, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+            y = nn.functional.scaled_dot_product_attention(*heads, is_causal=True)
+            return self.out_proj(y.transpose(1, 2).reshape(rows, length, width))
+
+    class Block(nn.Module):
+        def __init__(self, width, heads):
+            super().__init__()
+            self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+            self.self_attn = Attention(width, heads)
+            self.linear1, self.linear2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+        def forward(self, x):
+            x = x + self.self_attn(self.norm1(x))
+            return x + self.linear2(nn.functional.gelu(self.linear1(self.norm2(x))))
+
+    class Gpt(nn.Module):
+        def __init__(self, tokens, length, depth, width, heads):
+            super().__init__()
+            self.embedding, self.position = nn.Embedding(tokens, width), nn.Embedding(length, width)
+            self.layers = nn.ModuleList([Block(width, heads) for _ in range(depth)])
+            self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, tokens, bias=False)
+
+        def forward(self, x):
+            x = self.embedding(x) + self.position.weight
+            for block in self.layers:
+                x = block(x)
+            return self.head(self.norm(x)).flatten(0, 1)
+
+    def sequence(*layers):
+        model = nn.Module()
+        model.layers = nn.Sequential(*layers)
+        model.forward = model.layers.forward
+        return model
+
     models = {
-        "mlp": lambda: [
+        "mlp": lambda: sequence(
             *(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()),
             nn.Linear(256, 10),
-        ],
-        "cnn": lambda: [
+        ),
+        "cnn": lambda: sequence(
             *(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Flatten(), nn.Linear(64 * 144, 128), nn.ReLU(), nn.Linear(128, 10)),
-        ],
+        ),
+        "gpt": lambda: Gpt(65, 128, 4, 128, 4),
     }
     x, y = (torch.from_numpy(array) for array in read_data())
+    if shape == "gpt":
+        x = x.long()
 
     def start():
         from safetensors.torch import load_file
 
-        model = nn.Module()
-        model.layers = nn.Sequential(*models[shape]())
+        model = models[shape]()
         saved = load_file(f"{folder}/weights.safetensors")
         model.load_state_dict({name: saved[name] for name in model.state_dict()})
         optimizer = torch.optim.AdamW(
@@ -68,7 +117,7 @@ def torch_step():
             weight_decay=task["weight_decay"],
             fused=backend == "fused",
         )
-        forward = torch.compile(model.layers) if backend == "compile" else model.layers
+        forward = torch.compile(model) if backend == "compile" else model
 
         def step():
             optimizer.zero_grad()
@@ -108,7 +157,30 @@ def jax_step():
         x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
         return linear(p, 8, jax.nn.relu(linear(p, 6, x.reshape(x.shape[0], -1))))
 
-    model = {"mlp": mlp, "cnn": cnn}[shape]
+    def norm(p, at, x):
+        x = x - jnp.mean(x, -1, keepdims=True)
+        x = x / jnp.sqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-5)
+        return x * p[f"{at}.weight"] + p[f"{at}.bias"]
+
+    def attention(p, at, x, heads=4):
+        rows, length, width = x.shape
+        x = x @ p[f"{at}.in_proj_weight"].T + p[f"{at}.in_proj_bias"]
+        q, k, v = x.reshape(rows, length, 3, heads, width // heads).transpose(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(0, 1, 3, 2) / (width // heads) ** 0.5
+        scores = jnp.where(jnp.tril(jnp.ones((length, length), bool)), scores, -jnp.inf)
+        y = (jax.nn.softmax(scores) @ v).transpose(0, 2, 1, 3).reshape(rows, length, width)
+        return y @ p[f"{at}.out_proj.weight"].T + p[f"{at}.out_proj.bias"]
+
+    def gpt(p, x):
+        x = p["embedding.weight"][x.astype(int)] + p["position.weight"]
+        for at in range(4):
+            x = x + attention(p, f"layers.{at}.self_attn", norm(p, f"layers.{at}.norm1", x))
+            hidden = linear(p, f"{at}.linear1", norm(p, f"layers.{at}.norm2", x))
+            x = x + linear(p, f"{at}.linear2", jax.nn.gelu(hidden, approximate=False))
+        scores = norm(p, "norm", x) @ p["head.weight"].T
+        return scores.reshape(-1, scores.shape[-1])
+
+    model = {"mlp": mlp, "cnn": cnn, "gpt": gpt}[shape]
     x, y = (jnp.asarray(array) for array in read_data())
     rate, decay, beta1, beta2, epsilon = task["learning_rate"], task["weight_decay"], 0.9, 0.999, 1e-8
 
@@ -131,7 +203,7 @@ def jax_step():
         from safetensors.numpy import load_file
 
         saved = load_file(f"{folder}/weights.safetensors")
-        p = {name: jnp.asarray(array) for name, array in saved.items() if name.startswith("layers.")}
+        p = {name: jnp.asarray(array) for name, array in saved.items() if not name.startswith("optimizer.")}
         zeros = {name: jnp.zeros_like(array) for name, array in p.items()}
         state = {"p": p, "m": zeros, "v": zeros, "t": 0}
         compiled = jax.jit(update)
