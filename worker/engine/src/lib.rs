@@ -33,10 +33,14 @@ pub use run::{Finished, Outcome, Run, RunInput};
 pub use table::{Table, TargetRows, Targets};
 pub use transform::{Preprocess, Transform};
 
-/// The build of this engine: results are equal to the bit between runs of one build on one
-/// device class.
+/// The build of this engine, by version and sources: results are equal to the bit between runs of
+/// one build on one device class.
 #[must_use]
 pub fn build() -> String {
-    let profile = if cfg!(debug_assertions) { "+debug" } else { "" };
-    format!("stoker-engine {}{profile}", env!("CARGO_PKG_VERSION"))
+    let profile = if cfg!(debug_assertions) { ".debug" } else { "" };
+    format!(
+        "stoker-engine {}+{}{profile}",
+        env!("CARGO_PKG_VERSION"),
+        env!("STOKER_SOURCES")
+    )
 }
