@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 pub use model::{Activation, Block, Family, LayerSpec, ModelSpec};
 pub use parse::{Format, SPEC_MAX_BYTES};
-pub use train::{CheckpointSpec, Loss, OptimizerSpec, ScheduleSpec, TrainSpec};
+pub use train::{CheckpointSpec, ClipSpec, Loss, OptimizerSpec, ScheduleSpec, TrainSpec};
 
 use crate::error::FieldError;
 use crate::id::{PoolName, Ref, check_name};

@@ -36,6 +36,9 @@ pub struct TrainSpec {
     /// How the learning rate changes over the optimiser steps.
     #[serde(default)]
     pub schedule: ScheduleSpec,
+    /// What keeps a step's gradients from growing too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<ClipSpec>,
     /// Seed of initial weights, shuffling, dropout and augmentation.
     #[serde(default)]
     pub seed: u64,
@@ -152,6 +155,36 @@ pub enum ScheduleSpec {
     },
 }
 
+/// Limits on the gradients of an optimiser step, after their mean over the batch was taken.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClipSpec {
+    /// Largest norm of all gradients together; above it all are scaled down alike (Pascanu et al.
+    /// 2013, with PyTorch's `clip_grad_norm_` as its form).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm: Option<f32>,
+    /// Largest size of each number, after `norm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f32>,
+}
+
+impl ClipSpec {
+    fn validate(&self) -> Vec<FieldError> {
+        if self.norm.is_none() && self.value.is_none() {
+            return vec![FieldError::new("", "needs `norm` or `value`")];
+        }
+        let limits = [("norm", self.norm), ("value", self.value)];
+        let wrong = limits.into_iter().filter_map(|(field, limit)| {
+            let limit = limit.filter(|limit| !(*limit > 0.0 && limit.is_finite()))?;
+            Some(FieldError::new(
+                field,
+                format!("{limit} is not a number above 0"),
+            ))
+        });
+        wrong.collect()
+    }
+}
+
 /// When the state is saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -223,6 +256,8 @@ impl TrainSpec {
             "checkpoint.keep_last",
             in_range(self.checkpoint.keep_last, 100),
         );
+        let clip = self.clip.iter().flat_map(ClipSpec::validate);
+        errors.extend(clip.map(|error| error.under("clip")));
         errors.extend(
             self.optimizer
                 .validate()

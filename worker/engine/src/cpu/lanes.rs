@@ -242,6 +242,23 @@ simd! {
         }
     }
 
+    /// The sum of the squares, in eight fixed lanes.
+    fn sum_of_squares(values: &[f32]) -> f64 {
+        let mut lanes = [0_f64; 8];
+        let (chunks, rest) = values.as_chunks::<8>();
+        for chunk in chunks {
+            for (lane, &value) in lanes.iter_mut().zip(chunk) {
+                let value = f64::from(value);
+                *lane += value * value;
+            }
+        }
+        for (lane, &value) in lanes.iter_mut().zip(rest) {
+            let value = f64::from(value);
+            *lane += value * value;
+        }
+        lanes.iter().sum()
+    }
+
     /// Whether every number is finite.
     fn all_finite(values: &[f32]) -> bool {
         const EXPONENT: u32 = 0x7F80_0000;
@@ -255,7 +272,7 @@ simd! {
     /// One SGD step on weights, summed gradients and momentum, by PyTorch's definition.
     fn sgd_momentum(weights: &mut [f32], gradients: &[f32], momentum: &mut [f32], by: &SgdStep) {
         for ((w, &g), m) in weights.iter_mut().zip(gradients).zip(momentum) {
-            let g = by.weight_decay.mul_add(*w, g / by.weight);
+            let g = by.weight_decay.mul_add(*w, by.mean.of(g));
             *m = by.momentum.mul_add(*m, g);
             let direction = if by.nesterov { by.momentum.mul_add(*m, g) } else { *m };
             *w = (-by.learning_rate).mul_add(direction, *w);
@@ -265,7 +282,7 @@ simd! {
     /// The same without momentum.
     fn sgd(weights: &mut [f32], gradients: &[f32], by: &SgdStep) {
         for (w, &g) in weights.iter_mut().zip(gradients) {
-            let g = by.weight_decay.mul_add(*w, g / by.weight);
+            let g = by.weight_decay.mul_add(*w, by.mean.of(g));
             *w = (-by.learning_rate).mul_add(g, *w);
         }
     }
@@ -274,7 +291,7 @@ simd! {
     /// with PyTorch's placing of epsilon).
     fn adamw(weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32], by: &AdamStep) {
         for (((w, &g), m), v) in weights.iter_mut().zip(gradients).zip(first).zip(second) {
-            let g = g / by.weight;
+            let g = by.mean.of(g);
             *m = by.beta1.mul_add(*m, by.rest1 * g);
             *v = by.beta2.mul_add(*v, by.rest2 * (g * g));
             let size = v.sqrt() / by.root_correction2 + by.epsilon;
@@ -322,10 +339,28 @@ fn dropout_constants(rate: f32) -> (u32, f32) {
     (threshold, 1.0 / (1.0 - rate))
 }
 
+/// What makes a summed gradient the one that a step takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mean {
+    /// What the sum is divided by.
+    pub(crate) weight: f32,
+    /// Share that is left of it, 1 for all.
+    pub(crate) share: f32,
+    /// Largest size, infinite for none.
+    pub(crate) limit: f32,
+}
+
+impl Mean {
+    #[inline(always)]
+    fn of(self, sum: f32) -> f32 {
+        (sum / self.weight * self.share).clamp(-self.limit, self.limit)
+    }
+}
+
 /// The scalars of an SGD step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SgdStep {
-    pub(crate) weight: f32,
+    pub(crate) mean: Mean,
     pub(crate) learning_rate: f32,
     pub(crate) momentum: f32,
     pub(crate) nesterov: bool,
@@ -335,7 +370,7 @@ pub(crate) struct SgdStep {
 /// The scalars of an AdamW step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AdamStep {
-    pub(crate) weight: f32,
+    pub(crate) mean: Mean,
     pub(crate) beta1: f32,
     pub(crate) rest1: f32,
     pub(crate) beta2: f32,

@@ -1,16 +1,48 @@
 //! One optimiser step over all parameters at once.
 
 use rayon::prelude::*;
-use stoker_domain::spec::OptimizerSpec;
+use stoker_domain::spec::{ClipSpec, OptimizerSpec};
 
-use super::lanes::{self, AdamStep, SgdStep};
+use super::lanes::{self, AdamStep, Mean, SgdStep};
 use super::simd::Level;
 use crate::math::power;
 
 /// Parameters that one thread takes at a time.
 const CHUNK: usize = 1 << 14;
 
-/// Updates `weights` by the summed `gradients` over `weight` rows. `step` counts from 1.
+/// What a step's gradients are: the mean over `weight`, clipped. The norm is summed over fixed
+/// chunks, in order; `squares` has room for one number per chunk.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "scalars are worked out in double precision and rounded once"
+)]
+pub(crate) fn mean(
+    level: Level,
+    clip: Option<&ClipSpec>,
+    weight: f64,
+    gradients: &[f32],
+    squares: &mut [f64],
+) -> Mean {
+    let mut share = 1.0;
+    if let Some(limit) = clip.and_then(|clip| clip.norm) {
+        let chunks = gradients.par_chunks(CHUNK).zip(squares.par_iter_mut());
+        chunks.for_each(|(chunk, square)| *square = lanes::sum_of_squares(level, chunk));
+        let norm = squares.iter().sum::<f64>().sqrt() / weight;
+        share = (f64::from(limit) / (norm + 1e-6)).min(1.0);
+    }
+    Mean {
+        weight: weight as f32,
+        share: share as f32,
+        limit: clip.and_then(|clip| clip.value).unwrap_or(f32::INFINITY),
+    }
+}
+
+/// Chunks of so many gradients.
+pub(crate) const fn chunks(floats: usize) -> usize {
+    floats.div_ceil(CHUNK)
+}
+
+/// Updates `weights` by the summed `gradients`, made to a mean. `step` counts from 1.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "scalars are worked out in double precision and rounded once"
@@ -18,7 +50,7 @@ const CHUNK: usize = 1 << 14;
 pub(crate) fn update(
     level: Level,
     spec: &OptimizerSpec,
-    (weight, learning_rate, step): (f64, f64, u64),
+    (mean, learning_rate, step): (Mean, f64, u64),
     weights: &mut [f32],
     gradients: &[f32],
     state: &mut [Vec<f32>],
@@ -34,7 +66,7 @@ pub(crate) fn update(
             ..
         } => {
             let by = SgdStep {
-                weight: weight as f32,
+                mean,
                 learning_rate: learning_rate as f32,
                 momentum,
                 nesterov,
@@ -55,7 +87,7 @@ pub(crate) fn update(
         } => {
             let [beta1, beta2] = betas.map(f64::from);
             let by = AdamStep {
-                weight: weight as f32,
+                mean,
                 beta1: betas[0],
                 rest1: (1.0 - beta1) as f32,
                 beta2: betas[1],

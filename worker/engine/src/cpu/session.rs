@@ -34,6 +34,8 @@ struct Memory {
     /// Shards added in this step.
     added: usize,
     arena: Vec<f32>,
+    /// Sums of squared gradients, for their norm.
+    squares: Vec<f64>,
     /// The loss of each row of a shard.
     losses: Vec<f64>,
 }
@@ -54,6 +56,7 @@ impl CpuSession {
             optimizer: optimizer?,
             gradients: gradients?,
             added: 0,
+            squares: vec![0.0; optimizer::chunks(weights)],
             arena: allocate(plan.arena_floats)?,
             losses: vec![0.0; plan.rows * plan.input.target.positions()],
             plan,
@@ -287,10 +290,13 @@ impl Session for CpuSession {
             weights,
             optimizer,
             gradients,
+            squares,
             ..
         } = &mut self.memory;
-        let scalars = (weight, learning_rate, step);
         self.pool.install(|| {
+            let clip = plan.train.clip.as_ref();
+            let mean = optimizer::mean(*level, clip, weight, &gradients[0], squares);
+            let scalars = (mean, learning_rate, step);
             let spec = &plan.train.optimizer;
             optimizer::update(*level, spec, scalars, weights, &gradients[0], optimizer);
         });

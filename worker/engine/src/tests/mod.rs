@@ -1,5 +1,6 @@
 //! Tests of the whole engine: against a reference in double precision, and against itself.
 
+mod clip;
 mod determinism;
 mod gradients;
 mod guard;

@@ -82,15 +82,20 @@ fn reductions_and_randomness() {
 
 #[test]
 fn optimisers() {
-    let sgd_step = SgdStep {
+    let mean = Mean {
         weight: 7.0,
+        share: 0.9,
+        limit: 0.5,
+    };
+    let sgd_step = SgdStep {
+        mean,
         learning_rate: 0.1,
         momentum: 0.9,
         nesterov: true,
         weight_decay: 0.01,
     };
     let adam_step = AdamStep {
-        weight: 7.0,
+        mean,
         beta1: 0.9,
         rest1: 0.1,
         beta2: 0.999,
