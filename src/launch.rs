@@ -21,6 +21,9 @@ const START: Duration = Duration::from_secs(60);
 /// How long a role may take to end in good order.
 const STOP: Duration = Duration::from_secs(40);
 
+/// The setting that says where the API listens.
+const BIND: &str = "STOKER__API__BIND";
+
 /// A server role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -77,9 +80,7 @@ impl Platform {
     ) -> anyhow::Result<Self> {
         let bind = format!("127.0.0.1:{}", free_port()?);
         let mut platform = Self::new(program, data_dir, &[Role::Up], settings);
-        platform.set("STOKER__API__BIND", &bind);
-        // What an earlier one left would lead to its port.
-        let _ = std::fs::remove_file(data_dir.join("client.toml"));
+        platform.set(BIND, &bind);
         platform.start(Role::Up).await?;
         Ok(platform)
     }
@@ -97,7 +98,7 @@ impl Platform {
         const ROLES: &[Role] = &[Role::Api, Role::Scheduler, Role::Worker];
         let mut platform = Self::new(program, data_dir, ROLES, settings);
         let bind = format!("127.0.0.1:{}", free_port()?);
-        platform.set("STOKER__API__BIND", &bind);
+        platform.set(BIND, &bind);
         platform.set("STOKER__WORKER__ID", "worker-1");
         for (name, value) in settings_of(services) {
             platform.set(name, &value);
@@ -233,6 +234,11 @@ impl Platform {
         let Ok(local) = toml::from_str::<LocalClient>(&text) else {
             return Ok(None);
         };
+        // An earlier life's file names another port, until this one has written its own.
+        let bind = self.environment.iter().rfind(|(name, _)| name == BIND);
+        if !bind.is_some_and(|(_, bind)| local.server.ends_with(bind)) {
+            return Ok(None);
+        }
         let mut config = ClientConfig::new(local.server, local.token);
         config.ca_cert = local.ca_cert;
         Ok(Some(Client::new(config)?))

@@ -248,30 +248,43 @@ async fn a_platform_with_a_certificate_is_reached_by_those_who_trust_it() {
     let platform = start.await.unwrap();
     let local = local_client(&data_dir);
     assert!(local.contains("https://127.0.0.1:"), "{local}");
-    let list = |extra: &[(&str, &str)]| {
+    let local: toml::Table = toml::from_str(&local).unwrap();
+    let [server, secret] = ["server", "token"].map(|field| local[field].as_str().unwrap());
+    let token = scratch.path().join("token");
+    std::fs::write(&token, secret).unwrap();
+    // A command of a user whose home is `home`; tells whether it succeeded, and what it complained of.
+    let stoker = |home: &std::path::Path, arguments: &[&str]| {
         let mut command = Command::new(harness::program());
-        command
-            .args(["job", "list", "--json"])
-            .env("STOKER_DATA_DIR", &data_dir);
-        command.envs(extra.iter().copied()).output().unwrap()
+        let command = command.args(arguments).env_clear();
+        let command = command.env("STOKER_DATA_DIR", home).env("HOME", home);
+        let token = std::fs::File::open(&token).unwrap();
+        let output = command.stdin(token).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), told)
     };
-    // The command on the same machine trusts the certificate that the server was given.
-    let listed = list(&[]);
+    let list = ["job", "list", "--json"];
+    let (done, told) = stoker(&data_dir, &list);
+    assert!(done, "what `stoker up` left on this machine: {told}");
+    let elsewhere = scratch.path().join("elsewhere");
+    let login = ["login", "--server", server, "--token-stdin"];
+    let (done, told) = stoker(&elsewhere, &login);
     assert!(
-        listed.status.success(),
-        "{}",
-        String::from_utf8_lossy(&listed.stderr)
+        !done && told.contains("certificate"),
+        "no certificate: {told}"
     );
-    // Who doesn't trust it is told so and sends nothing.
     let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let stranger = scratch.path().join("other.pem");
     std::fs::write(&stranger, other.cert.pem()).unwrap();
-    let refused = Command::new(harness::program())
-        .args(["job", "list", "--ca-cert", stranger.to_str().unwrap()])
-        .env("STOKER_DATA_DIR", &data_dir)
-        .output()
-        .unwrap();
-    assert!(!refused.status.success());
+    let login_with = |path: &std::path::Path| {
+        let path = path.to_str().unwrap();
+        stoker(&elsewhere, &[&login[..], &["--ca-cert", path]].concat())
+    };
+    let (done, told) = login_with(&stranger);
+    assert!(!done && told.contains("certificate"), "another's: {told}");
+    let (done, told) = login_with(&certificates);
+    assert!(done, "the server's own: {told}");
+    let (done, told) = stoker(&elsewhere, &list);
+    assert!(done, "the saved context: {told}");
     platform.stop().await.unwrap();
 }
 
