@@ -3,6 +3,9 @@
 //! The same type is read from TOML and JSON, sent by the SDK, stored in the record and described in
 //! the OpenAPI document. Unknown fields are refused, and every error names its field.
 
+mod block;
+mod check;
+mod family;
 mod model;
 mod parse;
 mod train;
@@ -12,7 +15,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use model::{Activation, Block, Family, LayerSpec, ModelSpec};
+pub use block::{Activation, Block};
+pub use family::Family;
+pub use model::{LayerSpec, ModelSpec};
 pub use parse::{Format, SPEC_MAX_BYTES};
 pub use train::{CheckpointSpec, ClipSpec, Loss, OptimizerSpec, ScheduleSpec, TrainSpec};
 

@@ -9,6 +9,7 @@ mod describe;
 mod family;
 mod fuse;
 mod graph;
+mod image;
 mod input;
 mod limits;
 mod lower;

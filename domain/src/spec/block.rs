@@ -1,0 +1,204 @@
+//! The blocks of which a model is made.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::check::Checks;
+
+/// Element-wise non-linearities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(x, 0).
+    #[default]
+    Relu,
+    /// Exact GELU: x Φ(x) (Hendrycks & Gimpel 2016).
+    Gelu,
+    /// x σ(x) (Elfwing et al. 2017).
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Logistic function.
+    Sigmoid,
+}
+
+/// What a block does. Shapes are per row: `[features]`, `[length, features]` or
+/// `[channels, height, width]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Block {
+    /// y = x Wᵀ + b over the last dimension; `[…, n]` to `[…, units]`. Weight `[units, n]`, as
+    /// PyTorch has it.
+    Linear {
+        /// Output features.
+        units: u32,
+        /// Whether b is there.
+        #[serde(default = "default_true")]
+        bias: bool,
+    },
+    /// 2-D cross-correlation; `[c, h, w]` to `[channels, h', w']`. Weight `[channels, c, k, k]`.
+    Conv2d {
+        /// Output channels.
+        channels: u32,
+        /// Height and width of the kernel.
+        kernel: u32,
+        /// Step of the window.
+        #[serde(default = "default_one")]
+        stride: u32,
+        /// Zeros added on each side.
+        #[serde(default)]
+        padding: u32,
+        /// Whether a bias per channel is added.
+        #[serde(default = "default_true")]
+        bias: bool,
+    },
+    /// Maximum over windows.
+    MaxPool2d {
+        /// Height and width of the window.
+        kernel: u32,
+        /// Step of the window; the kernel's size when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<u32>,
+    },
+    /// Any shape to `[n]`.
+    Flatten {},
+    /// An element-wise non-linearity.
+    Activation {
+        /// Which.
+        function: Activation,
+    },
+    /// Drops each element with probability `rate` in training and scales the rest by 1 / (1 - rate).
+    Dropout {
+        /// 0 up to, not including, 1.
+        rate: f32,
+    },
+    /// A vector per token id; `[length]` to `[length, units]`. Weight `[vocabulary, units]`.
+    Embedding {
+        /// Numbers per token.
+        units: u32,
+        /// Token ids are 0 up to, not including, this; what the data holds when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vocabulary: Option<u32>,
+        /// Standard deviation of the initial weights.
+        #[serde(default = "default_embedding_deviation")]
+        deviation: f32,
+    },
+    /// Adds a learned vector per position; `[length, n]` to the same. Weight `[length, n]`.
+    Position {
+        /// Standard deviation of the initial weights.
+        #[serde(default = "default_position_deviation")]
+        deviation: f32,
+    },
+    /// Layer normalisation over the last dimension (Ba et al. 2016), with gain and bias.
+    LayerNorm {
+        /// Added to the variance.
+        #[serde(default = "default_norm_epsilon")]
+        epsilon: f32,
+    },
+    /// Normalisation by the root of the mean square of the last dimension (Zhang & Sennrich
+    /// 2019), with gain.
+    RmsNorm {
+        /// Added to the mean square.
+        #[serde(default = "default_norm_epsilon")]
+        epsilon: f32,
+    },
+    /// Multi-head self-attention with its projections (Vaswani et al. 2017); `[length, n]` to the
+    /// same. Names and shapes of PyTorch's `MultiheadAttention`; with fewer `kv_heads`,
+    /// `in_proj_weight` has that many fewer rows.
+    Attention {
+        /// Heads; divides n.
+        heads: u32,
+        /// Heads of keys and values, shared by groups of heads; divides `heads`, which it is when
+        /// absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kv_heads: Option<u32>,
+        /// Whether a position sees itself and those before it only.
+        #[serde(default)]
+        causal: bool,
+        /// Whether the projections have biases.
+        #[serde(default = "default_true")]
+        bias: bool,
+    },
+    /// The sum of its inputs, which all have one shape: a residual connection.
+    Add {},
+}
+
+const fn default_embedding_deviation() -> f32 {
+    1.0
+}
+const fn default_position_deviation() -> f32 {
+    0.02
+}
+const fn default_norm_epsilon() -> f32 {
+    1e-5
+}
+
+const fn default_true() -> bool {
+    true
+}
+const fn default_one() -> u32 {
+    1
+}
+
+impl Block {
+    /// The block's type as it is written in a spec.
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Linear { .. } => "linear",
+            Self::Conv2d { .. } => "conv2d",
+            Self::MaxPool2d { .. } => "max_pool2d",
+            Self::Flatten {} => "flatten",
+            Self::Activation { .. } => "activation",
+            Self::Dropout { .. } => "dropout",
+            Self::Embedding { .. } => "embedding",
+            Self::Position { .. } => "position",
+            Self::LayerNorm { .. } => "layer_norm",
+            Self::RmsNorm { .. } => "rms_norm",
+            Self::Attention { .. } => "attention",
+            Self::Add {} => "add",
+        }
+    }
+}
+
+impl Block {
+    pub(super) fn validate(&self, at: &str, checks: &mut Checks) {
+        match self {
+            Self::Linear { units, .. } => checks.width(format!("{at}.units"), *units),
+            Self::Conv2d {
+                channels,
+                kernel,
+                stride,
+                ..
+            } => {
+                checks.width(format!("{at}.channels"), *channels);
+                checks.width(format!("{at}.kernel"), *kernel);
+                checks.width(format!("{at}.stride"), *stride);
+            }
+            Self::MaxPool2d { kernel, stride } => {
+                checks.width(format!("{at}.kernel"), *kernel);
+                checks.width(format!("{at}.stride"), stride.unwrap_or(1));
+            }
+            Self::Dropout { rate } => checks.share(format!("{at}.rate"), *rate),
+            Self::Embedding {
+                units,
+                vocabulary,
+                deviation,
+            } => {
+                checks.width(format!("{at}.units"), *units);
+                checks.optional_width(format!("{at}.vocabulary"), *vocabulary);
+                checks.above_zero(format!("{at}.deviation"), *deviation);
+            }
+            Self::Position { deviation } => {
+                checks.above_zero(format!("{at}.deviation"), *deviation);
+            }
+            Self::LayerNorm { epsilon } | Self::RmsNorm { epsilon } => {
+                checks.above_zero(format!("{at}.epsilon"), *epsilon);
+            }
+            Self::Attention {
+                heads, kv_heads, ..
+            } => checks.heads(&format!("{at}."), *heads, *kv_heads),
+            Self::Flatten {} | Self::Activation { .. } | Self::Add {} => {}
+        }
+    }
+}
