@@ -11,7 +11,6 @@ use stoker_data::Limits;
 use stoker_domain::dataset::{DatasetRecord, Schema};
 use stoker_domain::job::{Failure, FailureKind, JobRecord};
 use stoker_domain::port::CatalogKind;
-use stoker_domain::spec::Loss;
 use stoker_domain::{Ref, TenantId, object};
 use stoker_engine::{Table, Targets};
 use stoker_plugins::{ArtifactKey, Host, LoadError, Plugin};
@@ -116,7 +115,7 @@ impl Inputs {
         dataset: &DatasetRecord,
         columns: Vec<String>,
     ) -> Result<Arc<Table>, Failure> {
-        let classes = job.spec.train.loss == Loss::CrossEntropy;
+        let classes = job.spec.train.loss.takes_classes();
         let key = (dataset.blake3.clone(), columns.clone(), classes);
         if let Some(table) = lock(&self.tables).get(&key) {
             return Ok(table);

@@ -65,7 +65,7 @@ fn count_steps(spec: &JobSpec, rows: u64) -> Option<(u64, u64)> {
     )]
     let held_out = (rows as f64 * spec.data.split.test).ceil() as u64;
     let (rows, train) = (rows.saturating_sub(held_out), &spec.train);
-    let batch = u64::from(train.batch_size);
+    let batch = train.step_rows();
     let per_epoch = match train.drop_last {
         true => rows.checked_div(batch)?,
         false => rows.div_ceil(batch.max(1)),

@@ -72,3 +72,30 @@ impl Checks {
         }
     }
 }
+
+/// Refuses numbers that aren't in 0 up to, not including, 1.
+pub(super) fn check_shares(shares: &[(&str, f32)]) -> Vec<FieldError> {
+    let refused = |(field, value): &(&str, f32)| {
+        FieldError::new(
+            *field,
+            format!("{value} is not in 0 up to, not including, 1"),
+        )
+    };
+    shares
+        .iter()
+        .filter(|(_, value)| !(0.0..1.0).contains(value))
+        .map(refused)
+        .collect()
+}
+
+/// Refuses numbers that aren't above 0.
+pub(super) fn check_positive(values: &[(&str, f32)]) -> Vec<FieldError> {
+    let refused = |(field, value): &(&str, f32)| {
+        FieldError::new(*field, format!("{value} is not above 0 and finite"))
+    };
+    values
+        .iter()
+        .filter(|(_, v)| !(v.is_finite() && *v > 0.0))
+        .map(refused)
+        .collect()
+}

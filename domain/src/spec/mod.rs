@@ -6,8 +6,12 @@
 mod block;
 mod check;
 mod family;
+mod loss;
 mod model;
+mod monitor;
+mod optimizer;
 mod parse;
+mod schedule;
 mod train;
 
 use std::collections::BTreeMap;
@@ -17,9 +21,13 @@ use utoipa::ToSchema;
 
 pub use block::{Activation, Block};
 pub use family::Family;
+pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};
+pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};
+pub use optimizer::OptimizerSpec;
 pub use parse::{Format, SPEC_MAX_BYTES};
-pub use train::{CheckpointSpec, ClipSpec, Loss, OptimizerSpec, ScheduleSpec, TrainSpec};
+pub use schedule::ScheduleSpec;
+pub use train::{CheckpointSpec, ClipSpec, EmaSpec, TrainSpec};
 
 use crate::error::FieldError;
 use crate::id::{PoolName, Ref, check_name};
@@ -198,6 +206,15 @@ pub struct MetricSpec {
     pub config: serde_json::Map<String, serde_json::Value>,
 }
 
+impl MetricSpec {
+    /// What its points are reported as, after `test.`.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let plugin = self.plugin.as_ref().map(|plugin| plugin.name.as_str());
+        plugin.or_else(|| self.builtin.map(Measure::as_str))
+    }
+}
+
 /// The built-in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -306,6 +323,7 @@ impl JobSpec {
                 check(right, &format!("{field}[{index}]"), message);
             }
         }
+        errors.extend(self.train.check_monitor(&self.metrics, test));
         errors.extend(
             self.train
                 .validate()

@@ -111,7 +111,9 @@ impl<'de> Deserialize<'de> for ModelSpec {
 
 /// Deserialises a value, carrying the inner path out in the message as `path: message`, which
 /// [`super::parse`] joins to the outer path.
-fn nested<T: serde::de::DeserializeOwned, E: serde::de::Error>(value: Value) -> Result<T, E> {
+pub(super) fn nested<T: serde::de::DeserializeOwned, E: serde::de::Error>(
+    value: Value,
+) -> Result<T, E> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         match error.path().to_string().as_str() {
             "." => E::custom(error.inner()),

@@ -121,6 +121,134 @@ fn errors_name_the_field_and_what_is_allowed() {
     }
 }
 
+/// What a spec with this in place of its loss, and more under `[train]`, is refused for.
+#[track_caller]
+fn refuse(loss: &str, more: &str, field: &str, message: &str) {
+    let text = DIGITS.replace(
+        "loss = \"cross_entropy\"",
+        &format!("loss = {loss}\n{more}"),
+    );
+    let errors = parse(&text).unwrap_err();
+    let found = |e: &FieldError| e.field == field && e.message.contains(message);
+    assert!(
+        errors.iter().any(found),
+        "{field}: {message}; got {errors:?}"
+    );
+}
+
+#[test]
+fn a_loss_is_a_name_or_has_settings() {
+    let of = |loss: &str| {
+        let text = DIGITS.replace("\"cross_entropy\"", loss);
+        let spec = parse(&text).unwrap();
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(JobSpec::parse(&json, Format::Json).unwrap(), spec);
+        serde_json::to_value(&spec).unwrap()["train"]["loss"].clone()
+    };
+    assert_eq!(of(r#""cross_entropy""#), "cross_entropy");
+    assert_eq!(
+        of(r#"{ name = "mse" }"#),
+        "mse",
+        "without settings a name says it all"
+    );
+    let huber = of(r#""huber""#);
+    assert_eq!(huber, serde_json::json!({"name": "huber", "delta": 1.0}));
+    let wrong = [
+        (r#""mes""#, "train.loss.name", "did you mean `mse`?"),
+        (
+            r#"{ name = "huber", delta = 0 }"#,
+            "train.loss.delta",
+            "above 0",
+        ),
+        (
+            r#"{ name = "huber", dleta = 1 }"#,
+            "train.loss.dleta",
+            "did you mean `delta`?",
+        ),
+        (
+            r#"{ name = "quantile", levels = [] }"#,
+            "train.loss.levels",
+            "1 to 64",
+        ),
+        (
+            r#"{ name = "quantile", levels = [0.5, 1] }"#,
+            "train.loss.levels[1]",
+            "below 1",
+        ),
+        (
+            r#"{ name = "cross_entropy", label_smoothing = 1 }"#,
+            "train.loss.label_smoothing",
+            "1 is not in 0",
+        ),
+        (
+            r#"{ name = "cross_entropy", class_weights = [1, 0] }"#,
+            "train.loss.class_weights[1]",
+            "above 0",
+        ),
+    ];
+    for (loss, field, message) in wrong {
+        refuse(loss, "", field, message);
+    }
+}
+
+#[test]
+fn a_monitored_metric_must_be_measured() {
+    let refused = [
+        (
+            "keep_best = true\nmonitor = { metric = \"test.acuracy\" }",
+            "train.monitor.metric",
+            "did you mean `test.accuracy`?",
+        ),
+        (
+            "keep_best = true\nmonitor = { metric = \"test.f1\" }",
+            "train.monitor.goal",
+            "\"min\" or \"max\"",
+        ),
+        (
+            "keep_best = true\nmonitor = { min_change = -1 }",
+            "train.monitor.min_change",
+            "-1 is not",
+        ),
+        (
+            "monitor = { metric = \"test.accuracy\" }",
+            "train.monitor",
+            "nothing goes by it",
+        ),
+        (
+            "early_stop = { patience = 0 }",
+            "train.early_stop.patience",
+            "0 given",
+        ),
+        (
+            "schedule = { name = \"plateau\", patience = 0 }",
+            "train.schedule.patience",
+            "0 given",
+        ),
+        ("ema = { decay = 1 }", "train.ema.decay", "1 is not in 0"),
+        (
+            "accumulate = 3",
+            "train.accumulate",
+            "3 is not a power of two up to 1024",
+        ),
+    ];
+    let metrics = "[[metrics]]\nbuiltin = \"accuracy\"\n[[metrics]]\nplugin = \"f1@1\"";
+    for (train, field, message) in refused {
+        refuse(
+            "\"cross_entropy\"",
+            &format!("{train}\n{metrics}"),
+            field,
+            message,
+        );
+    }
+    let none = "early_stop = { patience = 1 }\n[data.split]\ntest = 0.0";
+    refuse(
+        "\"cross_entropy\"",
+        none,
+        "data.split.test",
+        "needs held-out rows",
+    );
+}
+
 #[test]
 fn every_wrong_field_is_reported_at_once() {
     let text = DIGITS

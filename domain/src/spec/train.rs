@@ -3,6 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::check::check_shares;
+use super::loss::{self, Loss};
+use super::monitor::{EarlyStopSpec, MonitorSpec};
+use super::optimizer::OptimizerSpec;
+use super::schedule::ScheduleSpec;
 use crate::error::FieldError;
 
 /// Largest global batch, in rows.
@@ -22,13 +27,18 @@ pub struct TrainSpec {
     /// Optimiser steps; excludes `epochs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Rows per optimiser step, over all workers.
+    /// Rows of a batch, over all workers.
     pub batch_size: u32,
+    /// Batches whose gradients are summed for one optimiser step; a power of two.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: u32,
     /// Parts that a batch is cut into, a power of two that divides `batch_size`. Part of the
     /// result's identity: the number of workers is not.
     #[serde(default = "default_shards")]
     pub virtual_shards: u32,
     /// What is minimised.
+    #[serde(with = "loss::form")]
+    #[schema(schema_with = loss::schema)]
     pub loss: Loss,
     /// How weights are updated.
     #[serde(default)]
@@ -39,6 +49,19 @@ pub struct TrainSpec {
     /// What keeps a step's gradients from growing too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<ClipSpec>,
+    /// A running average of the weights, which is what is evaluated and given out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<EmaSpec>,
+    /// The metric that `early_stop`, `keep_best` and a plateau schedule go by; `test.loss` when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<MonitorSpec>,
+    /// When the run ends before its last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stop: Option<EarlyStopSpec>,
+    /// Give out the weights of the best evaluation, not the last ones.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keep_best: bool,
     /// Seed of initial weights, shuffling, dropout and augmentation.
     #[serde(default)]
     pub seed: u64,
@@ -59,100 +82,30 @@ const fn default_shards() -> u32 {
 const fn default_eval() -> u32 {
     1
 }
-
-/// What is minimised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// Softmax cross-entropy against a class index; the target column holds 0, 1, … .
-    CrossEntropy,
-    /// Mean squared error against the target's values.
-    Mse,
+const fn one() -> u32 {
+    1
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
-/// How weights are updated.
+/// A running average of the weights: after each optimiser step it becomes `decay` times itself and
+/// the rest the new weights (Polyak & Juditsky 1992). The first step's weights start it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
-pub enum OptimizerSpec {
-    /// Stochastic gradient descent, with PyTorch's definition of momentum and weight decay.
-    Sgd {
-        /// Step size.
-        learning_rate: f32,
-        /// Share of the last update that is kept.
-        #[serde(default)]
-        momentum: f32,
-        /// Nesterov's form of momentum.
-        #[serde(default)]
-        nesterov: bool,
-        /// L2 penalty added to the gradient.
-        #[serde(default)]
-        weight_decay: f32,
-    },
-    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
-    #[serde(rename = "adamw")]
-    AdamW {
-        /// Step size.
-        #[serde(default = "default_learning_rate")]
-        learning_rate: f32,
-        /// Decay of the first and second moments.
-        #[serde(default = "default_betas")]
-        betas: [f32; 2],
-        /// Added to the root of the second moment.
-        #[serde(default = "default_epsilon")]
-        epsilon: f32,
-        /// Share of a weight removed per step, times the learning rate.
-        #[serde(default = "default_weight_decay")]
-        weight_decay: f32,
-    },
+#[serde(deny_unknown_fields)]
+pub struct EmaSpec {
+    /// Share that is kept.
+    #[serde(default = "default_decay")]
+    pub decay: f32,
 }
 
-const fn default_learning_rate() -> f32 {
-    1e-3
-}
-const fn default_betas() -> [f32; 2] {
-    [0.9, 0.999]
-}
-const fn default_epsilon() -> f32 {
-    1e-8
-}
-const fn default_weight_decay() -> f32 {
-    1e-2
-}
-
-impl Default for OptimizerSpec {
-    fn default() -> Self {
-        Self::AdamW {
-            learning_rate: default_learning_rate(),
-            betas: default_betas(),
-            epsilon: default_epsilon(),
-            weight_decay: default_weight_decay(),
-        }
-    }
-}
-
-/// How the learning rate changes; counts optimiser steps.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ScheduleSpec {
-    /// No change.
-    #[default]
-    Constant,
-    /// Linear warm-up, then half a cosine down to `min_share` of the rate at the last step.
-    Cosine {
-        /// Steps of the warm-up.
-        #[serde(default)]
-        warmup_steps: u64,
-        /// Share of the learning rate at the end.
-        #[serde(default)]
-        min_share: f32,
-    },
-    /// Multiplied by `factor` every `every_steps` steps.
-    Step {
-        /// Steps between changes.
-        every_steps: u64,
-        /// The factor.
-        factor: f32,
-    },
+const fn default_decay() -> f32 {
+    0.999
 }
 
 /// Limits on the gradients of an optimiser step, after their mean over the batch was taken.
@@ -205,6 +158,12 @@ impl Default for CheckpointSpec {
 }
 
 impl TrainSpec {
+    /// Rows per optimiser step, over all workers.
+    #[must_use]
+    pub const fn step_rows(&self) -> u64 {
+        self.batch_size as u64 * self.accumulate as u64
+    }
+
     /// Checks what the types can't say.
     #[must_use]
     pub fn validate(&self) -> Vec<FieldError> {
@@ -246,6 +205,15 @@ impl TrainSpec {
                 self.batch_size
             ),
         );
+        let batches = self.accumulate;
+        check(
+            batches.is_power_of_two() && batches.saturating_mul(shards) <= SHARDS_MAX,
+            "accumulate",
+            format!(
+                "{batches} is not a power of two up to {SHARDS_MAX} / virtual_shards = {}",
+                SHARDS_MAX / shards.clamp(1, SHARDS_MAX)
+            ),
+        );
         check(
             self.eval_every_epochs >= 1,
             "eval_every_epochs",
@@ -256,6 +224,11 @@ impl TrainSpec {
             "checkpoint.keep_last",
             in_range(self.checkpoint.keep_last, 100),
         );
+        let decay = self.ema.iter().map(|ema| ("decay", ema.decay));
+        let decay = check_shares(&decay.collect::<Vec<_>>());
+        errors.extend(decay.into_iter().map(|error| error.under("ema")));
+        let loss = self.loss.validate().into_iter();
+        errors.extend(loss.map(|error| error.under("loss")));
         let clip = self.clip.iter().flat_map(ClipSpec::validate);
         errors.extend(clip.map(|error| error.under("clip")));
         errors.extend(
@@ -276,79 +249,4 @@ impl TrainSpec {
 
 fn in_range(value: u32, max: u32) -> String {
     format!("{value} is not in 1 to {max}")
-}
-
-fn check_shares(shares: &[(&str, f32)]) -> Vec<FieldError> {
-    let refused = |(field, value): &(&str, f32)| {
-        FieldError::new(
-            *field,
-            format!("{value} is not in 0 up to, not including, 1"),
-        )
-    };
-    shares
-        .iter()
-        .filter(|(_, value)| !(0.0..1.0).contains(value))
-        .map(refused)
-        .collect()
-}
-
-fn check_positive(values: &[(&str, f32)]) -> Vec<FieldError> {
-    let refused = |(field, value): &(&str, f32)| {
-        FieldError::new(*field, format!("{value} is not above 0 and finite"))
-    };
-    values
-        .iter()
-        .filter(|(_, v)| !(v.is_finite() && *v > 0.0))
-        .map(refused)
-        .collect()
-}
-
-impl OptimizerSpec {
-    fn validate(&self) -> Vec<FieldError> {
-        match self {
-            Self::Sgd {
-                learning_rate,
-                momentum,
-                weight_decay,
-                ..
-            } => [
-                check_positive(&[("learning_rate", *learning_rate)]),
-                check_shares(&[("momentum", *momentum), ("weight_decay", *weight_decay)]),
-            ]
-            .concat(),
-            Self::AdamW {
-                learning_rate,
-                betas,
-                epsilon,
-                weight_decay,
-            } => [
-                check_positive(&[("learning_rate", *learning_rate), ("epsilon", *epsilon)]),
-                check_shares(&[
-                    ("betas[0]", betas[0]),
-                    ("betas[1]", betas[1]),
-                    ("weight_decay", *weight_decay),
-                ]),
-            ]
-            .concat(),
-        }
-    }
-}
-
-impl ScheduleSpec {
-    fn validate(&self) -> Vec<FieldError> {
-        match self {
-            Self::Constant => Vec::new(),
-            Self::Cosine { min_share, .. } => check_shares(&[("min_share", *min_share)]),
-            Self::Step {
-                every_steps,
-                factor,
-            } => {
-                let mut errors = check_positive(&[("factor", *factor)]);
-                if *every_steps == 0 {
-                    errors.push(FieldError::new("every_steps", "0 given, at least 1 needed"));
-                }
-                errors
-            }
-        }
-    }
 }

@@ -44,6 +44,30 @@ pub struct Bad {
     pub rows: Vec<usize>,
 }
 
+/// A shard's part of the mean loss.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LossSum {
+    /// The sum of its predictions' losses.
+    pub loss: f64,
+    /// The sum of what they count: 1 each, unless the loss says otherwise.
+    pub weight: f64,
+}
+
+impl LossSum {
+    /// The mean loss.
+    #[must_use]
+    pub fn mean(self) -> f64 {
+        self.loss / self.weight
+    }
+}
+
+impl std::ops::AddAssign for LossSum {
+    fn add_assign(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.weight += other.weight;
+    }
+}
+
 /// Weights, gradients and optimiser state of one run on a device.
 ///
 /// Buffers of parameters have the plan's layout: `parameter_floats` floats, each parameter at its
@@ -59,18 +83,21 @@ pub trait Session: Send {
     fn start_step(&mut self);
 
     /// Runs a shard forward and back, and adds its gradients to the tree. Shards come in order.
-    /// An empty shard adds zeros. Returns the sum of its rows' losses.
-    fn train_shard(&mut self, shard: &Shard<'_>) -> f64;
+    /// An empty shard adds zeros.
+    fn train_shard(&mut self, shard: &Shard<'_>) -> LossSum;
 
     /// Whether all summed gradients are finite.
     fn gradients_are_finite(&self) -> bool;
 
-    /// Divides the summed gradients by `weight` and updates the weights. `step` counts from 1.
+    /// Divides the summed gradients by `weight` and updates the weights, and their running average
+    /// where the plan has one. `step` counts from 1.
     fn update(&mut self, weight: f64, learning_rate: f64, step: u64);
 
-    /// Runs a shard forward without dropout. Returns the scores of its rows and the sum of their
-    /// losses.
-    fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], f64);
+    /// Exchanges the weights with their running average, and back; nothing where the plan has none.
+    fn swap_average(&mut self);
+
+    /// Runs a shard forward without dropout. Returns the scores of its rows and their loss.
+    fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], LossSum);
 
     /// Runs a shard again and looks for the first number that isn't finite. The gradient tree is
     /// lost.

@@ -3,7 +3,7 @@
 use stoker_domain::job::FailureKind;
 use stoker_model::Plan;
 
-use crate::device::{Bad, Session};
+use crate::device::{Bad, LossSum, Session};
 use crate::error::EngineError;
 use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
@@ -12,7 +12,7 @@ use crate::metric::{Metric, MetricSource};
 /// One virtual shard's sums over all batches.
 struct Part {
     metrics: Vec<Box<dyn Metric>>,
-    loss: f64,
+    loss: LossSum,
 }
 
 /// `test.loss` and `test.<metric>` over the rows in `order`.
@@ -33,7 +33,7 @@ pub(crate) fn evaluate(
         let mut part = Part {
             metrics: (sources.iter_mut().map(|source| (source.make)()))
                 .collect::<Result<_, _>>()?,
-            loss: 0.0,
+            loss: LossSum::default(),
         };
         for batch in 0..batches as u64 {
             let place = Place {
@@ -48,7 +48,7 @@ pub(crate) fn evaluate(
                 continue;
             }
             let (scores, loss) = session.evaluate_shard(&rows);
-            if !loss.is_finite() {
+            if !loss.loss.is_finite() {
                 let found = session.diagnose(&rows);
                 return Err(explain_loss(found, feed.ids()));
             }
@@ -61,8 +61,7 @@ pub(crate) fn evaluate(
         parts.push(part);
     }
     let total = merge(parts)?;
-    let predictions = order.len() * plan.input.target.positions();
-    finish(total, sources, predictions)
+    finish(total, sources)
 }
 
 /// Merges neighbours until one is left: a binary tree, since shards are a power of two.
@@ -87,12 +86,11 @@ fn merge(mut parts: Vec<Part>) -> Result<Option<Part>, EngineError> {
 fn finish(
     total: Option<Part>,
     sources: &[MetricSource],
-    predictions: usize,
 ) -> Result<Vec<(String, f64)>, EngineError> {
     let Some(mut total) = total else {
         return Ok(Vec::new());
     };
-    let mut results = vec![("test.loss".to_owned(), total.loss / predictions as f64)];
+    let mut results = vec![("test.loss".to_owned(), total.loss.mean())];
     for (source, metric) in sources.iter().zip(&mut total.metrics) {
         results.push((format!("test.{}", source.name), metric.finish()?));
     }

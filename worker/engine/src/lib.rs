@@ -12,6 +12,7 @@ mod feed;
 mod init;
 mod math;
 mod metric;
+mod monitor;
 mod normalise;
 mod observer;
 mod order;

@@ -7,13 +7,14 @@ use stoker_domain::job::FailureKind;
 use stoker_domain::spec::SplitSpec;
 use stoker_model::Plan;
 
-use crate::device::{Device, Session};
+use crate::device::{Device, LossSum, Session};
 use crate::error::EngineError;
 use crate::evaluate::evaluate;
 use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
 use crate::init::initial_weights;
 use crate::metric::MetricSource;
+use crate::monitor::Monitor;
 use crate::observer::{Control, Observer, StepReport};
 use crate::order::{Split, shuffle_epoch, split};
 use crate::schedule::learning_rate;
@@ -54,6 +55,9 @@ pub struct Run {
     order: Vec<u64>,
     ordered: Option<u64>,
     train_loss: Option<f64>,
+    /// The metric that the run goes by, and the weights where it was best.
+    monitor: Option<Monitor>,
+    best: Option<Vec<f32>>,
     /// The newest evaluation, and the step it was made after.
     evaluated: Option<(u64, Vec<(String, f64)>)>,
 }
@@ -78,10 +82,11 @@ pub enum Outcome {
 /// What a run made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
-    /// The weights as safetensors, with PyTorch's names and shapes. The same run gives the same
-    /// bytes.
+    /// The weights as safetensors, with PyTorch's names and shapes: the last ones, their running
+    /// average, or the best, as the spec has it. The same run gives the same bytes.
     pub weights: Vec<u8>,
-    /// `train.loss` of the last step, `test.loss`, `test.<metric>`.
+    /// `train.loss` of the last step; `test.loss` and `test.<metric>` of these weights;
+    /// `best.step` where the best were kept.
     pub metrics: BTreeMap<String, f64>,
     /// Optimiser steps made, over all attempts.
     pub steps: u64,
@@ -132,6 +137,11 @@ impl Run {
             Some(state) => session.write(&state.weights, &state.optimizer),
             None => session.write(&initial_weights(&plan), &[]),
         }
+        let (mut step, mut train_loss, mut best, mut saved) = (0, None, None, None);
+        if let Some(state) = state {
+            (step, train_loss) = (state.metadata.step, state.metadata.train_loss);
+            (best, saved) = (state.best, state.metadata.monitor);
+        }
         Ok(Self {
             session,
             feed,
@@ -140,10 +150,12 @@ impl Run {
             split: spec,
             steps_per_epoch,
             steps,
-            step: state.as_ref().map_or(0, |state| state.metadata.step),
+            step,
             order: Vec::with_capacity(rows.train.len()),
             ordered: None,
-            train_loss: state.and_then(|state| state.metadata.train_loss),
+            train_loss,
+            monitor: Monitor::new(&plan.train, saved),
+            best,
             evaluated: None,
             rows,
             plan,
@@ -168,7 +180,7 @@ impl Run {
     /// `numeric` when a loss or gradient isn't finite: the weights are those before the step;
     /// else what a transform, a metric or the observer gave.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, EngineError> {
-        while self.step < self.steps {
+        while self.step < self.steps && !self.is_over() {
             let report = self
                 .train_step()
                 .map_err(|error| error.at_step(self.step + 1))?;
@@ -208,8 +220,14 @@ impl Run {
             metadata: self.metadata(),
             weights,
             optimizer,
+            best: self.best.clone(),
         };
         write_checkpoint(&self.plan, &state)
+    }
+
+    /// Whether the monitored metric says to stop before the last step.
+    fn is_over(&self) -> bool {
+        self.monitor.as_ref().is_some_and(Monitor::is_over)
     }
 
     fn metadata(&self) -> Metadata {
@@ -221,6 +239,8 @@ impl Run {
             split: self.split.clone(),
             normalise: self.feed.statistics(),
             train_loss: self.train_loss,
+            monitor: self.monitor.as_ref().map(|monitor| monitor.state.clone()),
+            best: self.best.is_some(),
         }
     }
 
@@ -253,12 +273,13 @@ impl Run {
             loss.add(self.session.train_shard(&shard));
             rows += self.feed.ids().len() as u64;
         }
-        let weight = (rows * self.plan.input.target.positions() as u64) as f64;
-        let loss = loss.sum() / weight;
+        let LossSum { weight, .. } = loss.sum();
+        let loss = loss.sum().mean();
         if !loss.is_finite() || !self.session.gradients_are_finite() {
             return Err(self.explain_bad_numbers(loss));
         }
-        let rate = learning_rate(&self.plan.train, self.step, self.steps);
+        let lowered = self.monitor.as_ref().map_or(0, |m| m.state.lowered);
+        let rate = learning_rate(&self.plan.train, self.step, self.steps, lowered);
         self.step += 1;
         self.session.update(weight, rate, self.step);
         self.train_loss = Some(loss);
@@ -299,24 +320,44 @@ impl Run {
         if !self.rows.test.is_empty() {
             let session = self.session.as_mut();
             let (feed, metrics) = (&mut self.feed, &mut self.metrics);
-            results = evaluate(
+            session.swap_average();
+            let evaluated = evaluate(
                 &self.plan,
                 session,
                 feed,
                 metrics,
                 &self.rows.test,
                 self.step,
-            )
-            .map_err(|error| error.at_step(self.step))?;
+            );
+            session.swap_average();
+            results = evaluated.map_err(|error| error.at_step(self.step))?;
             let epoch = self.step.div_ceil(self.steps_per_epoch);
             observer.evaluated(self.step, epoch, &results);
+        }
+        if let Some(monitor) = &mut self.monitor
+            && monitor.take(self.step, &results)
+            && self.plan.train.keep_best
+        {
+            self.best = Some(self.averaged_weights());
         }
         self.evaluated = Some((self.step, results));
         Ok(())
     }
 
+    /// The weights that are evaluated: those of the last step, or their running average.
+    fn averaged_weights(&self) -> Vec<f32> {
+        let (weights, mut optimizer) = self.session.read();
+        match &self.plan.train.ema {
+            Some(_) => optimizer.pop().unwrap_or(weights),
+            None => weights,
+        }
+    }
+
     fn finish(&self) -> Result<Finished, EngineError> {
-        let (weights, _) = self.session.read();
+        let weights = match &self.best {
+            Some(best) => best.clone(),
+            None => self.averaged_weights(),
+        };
         for parameter in &self.plan.parameters {
             let numbers = &weights[parameter.offset..][..parameter.floats];
             if numbers.iter().any(|number| !number.is_finite()) {
@@ -329,15 +370,26 @@ impl Run {
                 });
             }
         }
+        let metadata = Metadata {
+            best: false,
+            ..self.metadata()
+        };
         let mut metrics: BTreeMap<String, f64> = BTreeMap::new();
-        metrics.extend(
-            self.evaluated
-                .iter()
-                .flat_map(|(_, results)| results.iter().cloned()),
-        );
+        let best = self.monitor.as_ref().and_then(Monitor::best);
+        match best.filter(|_| self.best.is_some()) {
+            Some(best) => {
+                metrics.insert("best.step".to_owned(), best.step as f64);
+                metrics.extend(best.metrics());
+            }
+            None => metrics.extend(
+                self.evaluated
+                    .iter()
+                    .flat_map(|(_, results)| results.iter().cloned()),
+            ),
+        }
         metrics.extend(self.train_loss.map(|loss| ("train.loss".to_owned(), loss)));
         Ok(Finished {
-            weights: write_weights(&self.plan, &self.metadata(), &weights),
+            weights: write_weights(&self.plan, &metadata, &weights),
             metrics,
             steps: self.step,
         })
@@ -346,7 +398,7 @@ impl Run {
 
 /// Steps per epoch, and in all.
 fn count_steps(plan: &Plan, rows: usize) -> Result<(u64, u64), EngineError> {
-    let batch = plan.train.batch_size as usize;
+    let batch = plan.rows * plan.shards;
     let per_epoch = if plan.train.drop_last {
         rows / batch
     } else {
@@ -354,7 +406,7 @@ fn count_steps(plan: &Plan, rows: usize) -> Result<(u64, u64), EngineError> {
     } as u64;
     if per_epoch == 0 {
         let message = format!(
-            "train.batch_size = {batch} with drop_last leaves no batch of {rows} training rows"
+            "drop_last leaves no step: {rows} training rows, {batch} (train.batch_size · train.accumulate) needed"
         );
         return Err(EngineError::new(FailureKind::User, message));
     }
@@ -365,21 +417,23 @@ fn count_steps(plan: &Plan, rows: usize) -> Result<(u64, u64), EngineError> {
 /// Sums the shards' losses in the tree of their gradients.
 #[derive(Default)]
 struct LossTree {
-    sums: Vec<f64>,
+    sums: Vec<LossSum>,
     added: usize,
 }
 
 impl LossTree {
-    fn add(&mut self, loss: f64) {
+    fn add(&mut self, loss: LossSum) {
         let mut sum = loss;
         for _ in 0..self.added.trailing_ones() {
-            sum += self.sums.pop().unwrap_or(0.0);
+            sum += self.sums.pop().unwrap_or_default();
         }
         self.sums.push(sum);
         self.added += 1;
     }
 
-    fn sum(&self) -> f64 {
-        self.sums.iter().sum()
+    fn sum(&self) -> LossSum {
+        let mut total = LossSum::default();
+        self.sums.iter().for_each(|sum| total += *sum);
+        total
     }
 }

@@ -119,7 +119,10 @@ impl Table {
                 }
                 self.targets_per_row() == input.target.positions()
             }
-            (Targets::Values { width, .. }, Target::Values(needed)) => *width == needed,
+            (
+                Targets::Values { width, .. },
+                Target::Values(needed) | Target::Quantiles { values: needed, .. },
+            ) => *width == needed,
             _ => false,
         };
         if fits && self.width == input.width {

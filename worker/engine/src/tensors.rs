@@ -12,6 +12,7 @@ use stoker_domain::job::FailureKind;
 use stoker_model::Plan;
 
 use crate::error::EngineError;
+use crate::monitor::MonitorState;
 use crate::normalise::Statistics;
 
 /// Version tag of a checkpoint.
@@ -34,6 +35,12 @@ pub(crate) struct Metadata {
     pub(crate) normalise: Vec<Statistics>,
     /// Mean loss of the last step.
     pub(crate) train_loss: Option<f64>,
+    /// What was best so far, where the run goes by a metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) monitor: Option<MonitorState>,
+    /// Whether the weights of the best evaluation are there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) best: bool,
 }
 
 /// A state to go on from, in the plan's layout.
@@ -41,35 +48,36 @@ pub(crate) struct State {
     pub(crate) metadata: Metadata,
     pub(crate) weights: Vec<f32>,
     pub(crate) optimizer: Vec<Vec<f32>>,
+    /// The weights of the best evaluation, where they are kept and there was one.
+    pub(crate) best: Option<Vec<f32>>,
 }
 
 /// The finished weights: PyTorch's names and shapes.
 pub(crate) fn write_weights(plan: &Plan, metadata: &Metadata, weights: &[f32]) -> Vec<u8> {
     // Loaders of PyTorch models look for this key.
-    write(plan, metadata, &[("format", "pt")], weights, &[])
+    write(plan, metadata, &[("format", "pt")], &[weights])
 }
 
-/// Weights, then the optimiser's buffers as `optimizer.<index>.<parameter>`.
+/// Weights, then the optimiser's buffers as `optimizer.<index>.<parameter>`, then the best weights
+/// as `best.<parameter>`.
 pub(crate) fn write_checkpoint(plan: &Plan, state: &State) -> Vec<u8> {
-    write(plan, &state.metadata, &[], &state.weights, &state.optimizer)
+    let optimizer = state.optimizer.iter().map(Vec::as_slice);
+    let buffers: Vec<&[f32]> = std::iter::once(state.weights.as_slice())
+        .chain(optimizer)
+        .chain(state.best.as_deref())
+        .collect();
+    write(plan, &state.metadata, &[], &buffers)
 }
 
-fn write(
-    plan: &Plan,
-    metadata: &Metadata,
-    more: &[(&str, &str)],
-    weights: &[f32],
-    optimizer: &[Vec<f32>],
-) -> Vec<u8> {
+fn write(plan: &Plan, metadata: &Metadata, more: &[(&str, &str)], buffers: &[&[f32]]) -> Vec<u8> {
     let metadata = serde_json::to_string(metadata).unwrap_or_default();
     let mut pairs: BTreeMap<&str, &str> = more.iter().copied().collect();
     pairs.insert(METADATA, &metadata);
     let mut header = format!("{{\"__metadata__\":{}", json(&pairs));
-    let buffers = || std::iter::once(weights).chain(optimizer.iter().map(Vec::as_slice));
     let mut offset = 0;
-    for (index, _) in buffers().enumerate() {
+    for index in 0..buffers.len() {
         for parameter in &plan.parameters {
-            let name = tensor_name(index, &parameter.name);
+            let name = tensor_name(plan, index, &parameter.name);
             let end = offset + 4 * parameter.floats;
             let _ = write!(
                 header,
@@ -89,7 +97,7 @@ fn write(
     let mut bytes = Vec::with_capacity(8 + header.len() + offset);
     bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    for buffer in buffers() {
+    for buffer in buffers {
         for parameter in &plan.parameters {
             let stored = &buffer[parameter.offset..][..parameter.floats];
             for index in 0..parameter.floats {
@@ -105,10 +113,11 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Buffer 0 holds the weights, the others the optimiser's state.
-fn tensor_name(buffer: usize, parameter: &str) -> String {
+/// Buffer 0 holds the weights, then come the optimiser's state and the best weights.
+fn tensor_name(plan: &Plan, buffer: usize, parameter: &str) -> String {
     match buffer.checked_sub(1) {
         None => parameter.to_owned(),
+        Some(index) if index == plan.optimizer_slots() => format!("best.{parameter}"),
         Some(index) => format!("optimizer.{index}.{parameter}"),
     }
 }
@@ -139,10 +148,11 @@ pub(crate) fn read_checkpoint(plan: &Plan, bytes: &[u8]) -> Result<State, Engine
         return Err(EngineError::new(FailureKind::User, message));
     }
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
-    let mut buffers = vec![vec![0.0; plan.parameter_floats]; 1 + plan.optimizer_slots()];
+    let count = 1 + plan.optimizer_slots() + usize::from(metadata.best);
+    let mut buffers = vec![vec![0.0; plan.parameter_floats]; count];
     for (index, buffer) in buffers.iter_mut().enumerate() {
         for parameter in &plan.parameters {
-            let name = tensor_name(index, &parameter.name);
+            let name = tensor_name(plan, index, &parameter.name);
             let tensor = tensors.tensor(&name).map_err(|error| broken(&error))?;
             let (numbers, rest) = tensor.data().as_chunks::<4>();
             if tensor.shape() != parameter.shape
@@ -158,8 +168,10 @@ pub(crate) fn read_checkpoint(plan: &Plan, bytes: &[u8]) -> Result<State, Engine
         }
     }
     let weights = buffers.remove(0);
+    let best = metadata.best.then(|| buffers.pop()).flatten();
     Ok(State {
         metadata,
+        best,
         weights,
         optimizer: buffers,
     })

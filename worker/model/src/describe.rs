@@ -32,7 +32,7 @@ pub fn describe_input(
         errors.push(FieldError::new("data.features", message));
     }
     let target = find(schema, &data.target)
-        .and_then(|column| describe_target(column, train.loss))
+        .and_then(|column| describe_target(column, &train.loss))
         .map_err(|message| errors.push(FieldError::new("data.target", message)));
     match target {
         Ok(target) if errors.is_empty() => Ok(InputDescription {
@@ -135,42 +135,83 @@ fn numeric(column: &Column) -> Result<&Column, String> {
     }
 }
 
-fn describe_target(column: &Column, loss: Loss) -> Result<Target, String> {
+fn describe_target(column: &Column, loss: &Loss) -> Result<Target, String> {
     let name = &numeric(column)?.name;
     let width = column.width();
-    match loss {
-        Loss::Mse if (1..=WIDTH_MAX).contains(&width) => Ok(Target::Values(usize_of(width))),
-        Loss::Mse => Err(format!(
+    if !(1..=WIDTH_MAX).contains(&width) {
+        return Err(format!(
             "`{name}` has {width} numbers per row, 1 to {WIDTH_MAX} allowed"
-        )),
-        Loss::CrossEntropy => {
-            if column.kind != ColumnKind::Integer || !(1..=WIDTH_MAX).contains(&width) {
-                return Err(format!(
-                    "cross_entropy needs a column of class indices 0, 1, …; `{name}` is {:?} of shape {:?}",
-                    column.kind, column.shape
-                ));
-            }
-            let statistics = column
-                .statistics
-                .as_ref()
-                .ok_or_else(|| format!("`{name}` has no statistics: the data set is empty"))?;
-            let (min, max) = (statistics.min, statistics.max);
-            if !(min >= 0.0 && max < CLASSES_MAX as f64) {
-                return Err(format!(
-                    "cross_entropy needs class indices from 0 to {}; `{name}` holds {min} to {max}",
-                    CLASSES_MAX - 1
-                ));
-            }
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "in range"
-            )]
-            let classes = max as usize + 1;
-            Ok(match usize_of(width) {
-                1 => Target::Classes(classes),
-                positions => Target::Sequence { classes, positions },
-            })
-        }
+        ));
     }
+    let width = usize_of(width);
+    if loss.takes_classes() {
+        return describe_classes(column, loss.as_str(), width);
+    }
+    let (allowed, text) = match loss {
+        Loss::Bce => (0.0..=1.0, "0 to 1"),
+        Loss::Kl => (0.0..=f64::INFINITY, "0 and above"),
+        _ => (f64::NEG_INFINITY..=f64::INFINITY, ""),
+    };
+    if let Some(found) = &column.statistics
+        && !(allowed.contains(&found.min) && allowed.contains(&found.max))
+    {
+        let (kind, min, max) = (loss.as_str(), found.min, found.max);
+        return Err(format!(
+            "{kind} needs numbers of {text}; `{name}` holds {min} to {max}"
+        ));
+    }
+    Ok(match loss {
+        Loss::Quantile { levels } => Target::Quantiles {
+            values: width,
+            levels: levels.len(),
+        },
+        _ => Target::Values(width),
+    })
+}
+
+fn describe_classes(column: &Column, loss: &str, width: usize) -> Result<Target, String> {
+    let name = &column.name;
+    if column.kind != ColumnKind::Integer {
+        return Err(format!(
+            "{loss} needs a column of class indices 0, 1, …; `{name}` is {:?} of shape {:?}",
+            column.kind, column.shape
+        ));
+    }
+    let statistics = column
+        .statistics
+        .as_ref()
+        .ok_or_else(|| format!("`{name}` has no statistics: the data set is empty"))?;
+    let (min, max) = (statistics.min, statistics.max);
+    if !(min >= 0.0 && max < CLASSES_MAX as f64) {
+        return Err(format!(
+            "{loss} needs class indices from 0 to {}; `{name}` holds {min} to {max}",
+            CLASSES_MAX - 1
+        ));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "in range"
+    )]
+    let classes = max as usize + 1;
+    Ok(match width {
+        1 => Target::Classes(classes),
+        positions => Target::Sequence { classes, positions },
+    })
+}
+
+/// Checks the settings of a loss against what is predicted.
+pub(crate) fn check_loss(loss: &Loss, target: Target) -> Option<FieldError> {
+    let (
+        Loss::CrossEntropy { class_weights, .. },
+        Target::Classes(classes) | Target::Sequence { classes, .. },
+    ) = (loss, target)
+    else {
+        return None;
+    };
+    let given = class_weights.len();
+    (given != 0 && given != classes).then(|| {
+        let message = format!("{given} given, but the target has {classes} classes");
+        FieldError::new("train.loss.class_weights", message)
+    })
 }

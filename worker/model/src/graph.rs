@@ -203,7 +203,9 @@ fn finish(
         return Err(FieldError::new("layers", "at least 1 layer needed"));
     };
     let needed = match input.target {
-        Target::Classes(features) | Target::Values(features) => Shape::flat(features),
+        Target::Classes(_) | Target::Values(_) | Target::Quantiles { .. } => {
+            Shape::flat(input.target.outputs())
+        }
         Target::Sequence { classes, positions } => Shape::Sequence {
             length: positions,
             features: classes,

@@ -31,6 +31,13 @@ pub enum Target {
     },
     /// This many numbers.
     Values(usize),
+    /// So many numbers, each predicted by its quantiles.
+    Quantiles {
+        /// Numbers per row.
+        values: usize,
+        /// Quantiles of each.
+        levels: usize,
+    },
 }
 
 impl Target {
@@ -40,6 +47,7 @@ impl Target {
         match self {
             Self::Classes(count) | Self::Values(count) => count,
             Self::Sequence { classes, positions } => classes * positions,
+            Self::Quantiles { values, levels } => values * levels,
         }
     }
 
@@ -47,7 +55,7 @@ impl Target {
     #[must_use]
     pub const fn positions(self) -> usize {
         match self {
-            Self::Classes(_) | Self::Values(_) => 1,
+            Self::Classes(_) | Self::Values(_) | Self::Quantiles { .. } => 1,
             Self::Sequence { positions, .. } => positions,
         }
     }

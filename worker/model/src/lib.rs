@@ -51,6 +51,9 @@ pub fn compile(
     if !invalid.is_empty() {
         return Err(invalid);
     }
+    if let Some(error) = describe::check_loss(&train.loss, input.target) {
+        return Err(vec![error]);
+    }
     let layers = family::expand(model, input).map_err(|error| vec![error.under("model")])?;
     let graph = graph::build(&layers, input).map_err(|error| vec![error.under("model")])?;
     let graph = autodiff::differentiate(graph);

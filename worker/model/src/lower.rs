@@ -11,7 +11,8 @@ use crate::op::{Kernel, Op, ValueId};
 use crate::plan::{K_BLOCK, Plan, VERSION, Value};
 use crate::split;
 
-/// Makes the plan for shards of `train.batch_size / train.virtual_shards` rows.
+/// Makes the plan for shards of `train.batch_size / train.virtual_shards` rows; the shards of all
+/// batches of an optimiser step make one tree.
 ///
 /// # Errors
 /// When the arena would be larger than [`ARENA_MAX_BYTES`].
@@ -20,8 +21,8 @@ pub(crate) fn lower(
     train: &TrainSpec,
     input: &InputDescription,
 ) -> Result<Plan, FieldError> {
-    let shards = train.virtual_shards as usize;
-    let rows = train.batch_size as usize / shards;
+    let shards = train.virtual_shards as usize * train.accumulate as usize;
+    let rows = train.batch_size as usize / train.virtual_shards as usize;
     let mut values = Vec::with_capacity(graph.values.len());
     for value in &graph.values {
         values.push(Value {

@@ -23,7 +23,7 @@ pub struct Plan {
     pub input: InputDescription,
     /// Rows of one virtual shard; a shard with fewer is padded.
     pub rows: usize,
-    /// Virtual shards of a batch.
+    /// Virtual shards of an optimiser step.
     pub shards: usize,
     /// Numbers per row that the model gives.
     pub outputs: usize,

@@ -20,24 +20,27 @@ pub struct Quote {
     pub flops_per_step: u64,
     /// Activations, gradients of activations and scratch of one virtual shard.
     pub arena_bytes: u64,
-    /// The optimiser's moments.
+    /// The optimiser's moments, and the running average of the weights.
     pub optimizer_bytes: u64,
     /// Gradients: 1 + log2(virtual shards) buffers of the tree.
     pub gradient_bytes: u64,
-    /// What a run allocates: weights, arena, optimiser and gradients. The data set isn't in it.
+    /// What a run allocates: weights (twice where the best are kept), arena, optimiser and
+    /// gradients. The data set isn't in it.
     pub peak_bytes: u64,
     /// One checkpoint, about.
     pub checkpoint_bytes: u64,
 }
 
 impl Plan {
-    /// Buffers of the size of the weights that the optimiser keeps.
+    /// Buffers of the size of the weights that the optimiser keeps: its moments, then the running
+    /// average of the weights where there is one.
     #[must_use]
     pub fn optimizer_slots(&self) -> usize {
-        match self.train.optimizer {
+        let moments = match self.train.optimizer {
             OptimizerSpec::Sgd { momentum, .. } => usize::from(momentum != 0.0),
             OptimizerSpec::AdamW { .. } => 2,
-        }
+        };
+        moments + usize::from(self.train.ema.is_some())
     }
 
     /// Gradient buffers of the tree over the virtual shards.
@@ -58,15 +61,17 @@ impl Plan {
         let arena_bytes = self.arena_floats as u64 * 4;
         let optimizer_bytes = weights * slots;
         let gradient_bytes = weights * self.gradient_slots() as u64;
-        let tensors = (1 + slots) * self.parameters.len() as u64;
+        let best_bytes = if self.train.keep_best { weights } else { 0 };
+        let saved = 1 + slots + u64::from(self.train.keep_best);
+        let tensors = saved * self.parameters.len() as u64;
         Quote {
             parameters,
             flops_per_step: flops.saturating_mul(self.shards as u64),
             arena_bytes,
             optimizer_bytes,
             gradient_bytes,
-            peak_bytes: weights + arena_bytes + optimizer_bytes + gradient_bytes,
-            checkpoint_bytes: parameters * 4 * (1 + slots) + tensors * HEADER_BYTES,
+            peak_bytes: weights + arena_bytes + optimizer_bytes + gradient_bytes + best_bytes,
+            checkpoint_bytes: parameters * 4 * saved + tensors * HEADER_BYTES,
         }
     }
 

@@ -95,10 +95,13 @@ pub fn check_metrics(metrics: &[MetricSpec], target: Target) -> Vec<FieldError> 
             continue;
         };
         let allowed = match (measure, target) {
-            (Measure::Accuracy, Target::Values(_)) => "a class (loss = \"cross_entropy\")",
-            (Measure::Mae | Measure::Rmse, Target::Classes(_) | Target::Sequence { .. }) => {
-                "values (loss = \"mse\")"
+            (Measure::Accuracy, Target::Values(_) | Target::Quantiles { .. }) => {
+                "a class (loss = \"cross_entropy\")"
             }
+            (
+                Measure::Mae | Measure::Rmse,
+                Target::Classes(_) | Target::Sequence { .. } | Target::Quantiles { .. },
+            ) => "values, with a prediction for each (loss = \"mse\")",
             _ => continue,
         };
         let message = format!("`{}` needs a target that is {allowed}", measure.as_str());

@@ -118,6 +118,53 @@ fn class_targets_are_counted_and_limited() {
 }
 
 #[test]
+fn losses_take_targets_of_their_kind() {
+    let with = |target: &str, loss: &str| {
+        JOB.replace("\"label\"", &format!("\"{target}\""))
+            .replace("\"cross_entropy\"", loss)
+    };
+    let weights = r#"{ name = "cross_entropy", class_weights = [1, 2, 3] }"#;
+    let message = "3 given, but the target has 10 classes";
+    refuse(&with("label", weights), "train.loss.class_weights", message);
+    let message = "bce needs numbers of 0 to 1; `age` holds 0 to 99";
+    refuse(&with("age", r#""bce""#), "data.target", message);
+    let mut schema = schema();
+    schema.columns[1].statistics.as_mut().unwrap().min = -1.0;
+    let kl = JobSpec::parse(&with("age", r#""kl""#), Format::Toml).unwrap();
+    let errors = compile_job(&kl, &schema).unwrap_err();
+    assert!(
+        errors[0]
+            .message
+            .contains("kl needs numbers of 0 and above"),
+        "{errors:?}"
+    );
+    let quantiles = r#"{ name = "quantile", levels = [0.1, 0.9] }"#;
+    let plan = build(&with("age", quantiles)).unwrap();
+    let (values, levels) = (1, 2);
+    assert_eq!(plan.input.target, Target::Quantiles { values, levels });
+    assert_eq!(plan.outputs, 2);
+    let measured = with("age", quantiles) + "[[metrics]]\nbuiltin = \"mae\"\n";
+    refuse(&measured, "metrics[0].builtin", "a prediction for each");
+}
+
+#[test]
+fn what_is_kept_besides_the_weights_is_quoted() {
+    let plain = build(JOB).unwrap().quote();
+    let more = JOB.to_owned() + "ema = { decay = 0.9 }\nkeep_best = true\naccumulate = 2\n";
+    let plan = build(&more).unwrap();
+    let quote = plan.quote();
+    let weights = plan.parameter_floats as u64 * 4;
+    assert_eq!(
+        plan.gradient_slots(),
+        4,
+        "1 + log2 of 2 batches of 4 shards"
+    );
+    assert_eq!(quote.optimizer_bytes, plain.optimizer_bytes + weights);
+    assert_eq!(quote.peak_bytes, plain.peak_bytes + 3 * weights);
+    assert_eq!(quote.flops_per_step, 2 * plain.flops_per_step);
+}
+
+#[test]
 fn shapes_that_do_not_fit_name_the_layer() {
     refuse(
         &with_model(

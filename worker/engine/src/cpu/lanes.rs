@@ -193,22 +193,40 @@ simd! {
         }
     }
 
-    /// d = softmax(scores) - onehot(class). Returns the sum of the exponentials, and the maximum
-    /// that was taken off before them.
-    fn softmax_grad(d: &mut [f32], scores: &[f32], class: usize) -> (f32, f32) {
+    /// p = softmax(scores). Returns the sum of the exponentials, and the maximum that was taken off
+    /// before them.
+    fn softmax(p: &mut [f32], scores: &[f32]) -> (f32, f32) {
         let mut max = f32::NEG_INFINITY;
         for &score in scores {
             max = if score > max { score } else { max };
         }
-        d.copy_from_slice(scores);
-        exp_all(d, max);
-        let total = sum(d);
+        p.copy_from_slice(scores);
+        exp_all(p, max);
+        let total = sum(p);
         let share = 1.0 / total;
-        for d in d.iter_mut() {
-            *d *= share;
+        for p in p.iter_mut() {
+            *p *= share;
         }
-        d[class] -= 1.0;
         (total, max)
+    }
+
+    /// a = a · factor.
+    fn scale(a: &mut [f32], factor: f32) {
+        for a in a {
+            *a *= factor;
+        }
+    }
+
+    /// Σ a b.
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        sum_of(a, b, |a, b| a * b)
+    }
+
+    /// a goes `share` of the way to b.
+    fn approach(a: &mut [f32], b: &[f32], share: f32) {
+        for (a, &b) in a.iter_mut().zip(b) {
+            *a = (b - *a).mul_add(share, *a);
+        }
     }
 
     /// y = x, with each number dropped or scaled. The mask's words of a row are those of the

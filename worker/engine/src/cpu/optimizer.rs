@@ -1,7 +1,7 @@
 //! One optimiser step over all parameters at once.
 
 use rayon::prelude::*;
-use stoker_domain::spec::{ClipSpec, OptimizerSpec};
+use stoker_domain::spec::{ClipSpec, EmaSpec, OptimizerSpec};
 
 use super::lanes::{self, AdamStep, Mean, SgdStep};
 use super::simd::Level;
@@ -40,6 +40,21 @@ pub(crate) fn mean(
 /// Chunks of so many gradients.
 pub(crate) const fn chunks(floats: usize) -> usize {
     floats.div_ceil(CHUNK)
+}
+
+/// Takes the weights after `step` into their running average, which the first step starts.
+pub(crate) fn average(
+    level: Level,
+    spec: &EmaSpec,
+    step: u64,
+    average: &mut [f32],
+    weights: &[f32],
+) {
+    let share = if step == 1 { 1.0 } else { 1.0 - spec.decay };
+    average
+        .par_chunks_mut(CHUNK)
+        .zip(weights.par_chunks(CHUNK))
+        .for_each(|(average, weights)| lanes::approach(level, average, weights, share));
 }
 
 /// Updates `weights` by the summed `gradients`, made to a mean. `step` counts from 1.

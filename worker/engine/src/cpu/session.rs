@@ -5,13 +5,15 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use stoker_domain::job::FailureKind;
+use stoker_domain::spec::Loss;
 use stoker_model::{Kernel, ParameterId, Plan, ValueId};
 
+use super::loss::Written;
 use super::ops::{self, Context};
 use super::simd::Level;
 use super::views::Arena;
 use super::{lanes, loss, optimizer};
-use crate::device::{Bad, Session, Shard};
+use crate::device::{Bad, LossSum, Session, Shard};
 use crate::error::{EngineError, SAMPLES_MAX};
 
 /// Floats that one thread adds or checks at a time.
@@ -36,8 +38,11 @@ struct Memory {
     arena: Vec<f32>,
     /// Sums of squared gradients, for their norm.
     squares: Vec<f64>,
-    /// The loss of each row of a shard.
+    /// The loss of each prediction of a shard, and what it counts.
     losses: Vec<f64>,
+    loss_weights: Vec<f64>,
+    /// What Dice needs per row.
+    shares: Vec<f32>,
 }
 
 impl CpuSession {
@@ -59,6 +64,13 @@ impl CpuSession {
             squares: vec![0.0; optimizer::chunks(weights)],
             arena: allocate(plan.arena_floats)?,
             losses: vec![0.0; plan.rows * plan.input.target.positions()],
+            loss_weights: vec![0.0; plan.rows * plan.input.target.positions()],
+            shares: match plan.train.loss {
+                Loss::Dice { .. } => {
+                    allocate(2 * plan.rows * plan.outputs / plan.input.target.positions())?
+                }
+                _ => Vec::new(),
+            },
             plan,
         };
         Ok(Self { pool, memory })
@@ -132,26 +144,36 @@ impl Memory {
         }
     }
 
-    /// The sum of the rows' losses; their gradients go to the plan's `score_gradient`.
-    fn loss(&mut self, shard: &Shard<'_>) -> f64 {
+    /// The sum of the predictions' losses; their gradients go to the plan's `score_gradient`.
+    fn loss(&mut self, shard: &Shard<'_>) -> LossSum {
         let plan = &self.plan;
         let mut arena = Arena {
             plan,
             floats: &mut self.arena,
         };
         let [scores, d] = arena.views([plan.scores, plan.score_gradient]);
-        let outputs = plan.outputs / plan.input.target.positions();
-        let level = self.level;
-        loss::grad(level, outputs, scores, shard.targets, d, &mut self.losses);
-        self.losses.iter().sum()
+        let positions = plan.input.target.positions();
+        let shape = [plan.outputs / positions, positions];
+        let written = Written {
+            d,
+            losses: &mut self.losses,
+            weights: &mut self.loss_weights,
+            shares: &mut self.shares,
+        };
+        let kind = &plan.train.loss;
+        loss::grad(self.level, kind, shape, scores, shard.targets, written);
+        LossSum {
+            loss: self.losses.iter().sum(),
+            weight: self.loss_weights.iter().sum(),
+        }
     }
 
-    fn train(&mut self, shard: &Shard<'_>) -> f64 {
+    fn train(&mut self, shard: &Shard<'_>) -> LossSum {
         // The slot after the entries of the shards so far: one per set bit of their number.
         let mut top = self.added.count_ones() as usize;
         let loss = if shard.features.is_empty() {
             self.gradients[top].fill(0.0);
-            0.0
+            LossSum::default()
         } else {
             self.forward(shard, true);
             let loss = self.loss(shard);
@@ -270,7 +292,7 @@ impl Session for CpuSession {
         self.memory.added = 0;
     }
 
-    fn train_shard(&mut self, shard: &Shard<'_>) -> f64 {
+    fn train_shard(&mut self, shard: &Shard<'_>) -> LossSum {
         let memory = &mut self.memory;
         self.pool.install(|| memory.train(shard))
     }
@@ -298,11 +320,28 @@ impl Session for CpuSession {
             let mean = optimizer::mean(*level, clip, weight, &gradients[0], squares);
             let scalars = (mean, learning_rate, step);
             let spec = &plan.train.optimizer;
-            optimizer::update(*level, spec, scalars, weights, &gradients[0], optimizer);
+            let moments = optimizer.len() - usize::from(plan.train.ema.is_some());
+            let (moments, average) = optimizer.split_at_mut(moments);
+            optimizer::update(*level, spec, scalars, weights, &gradients[0], moments);
+            if let (Some(ema), [average]) = (&plan.train.ema, average) {
+                optimizer::average(*level, ema, step, average, weights);
+            }
         });
     }
 
-    fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], f64) {
+    fn swap_average(&mut self) {
+        let Memory {
+            plan,
+            weights,
+            optimizer,
+            ..
+        } = &mut self.memory;
+        if let (Some(_), Some(average)) = (&plan.train.ema, optimizer.last_mut()) {
+            std::mem::swap(weights, average);
+        }
+    }
+
+    fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], LossSum) {
         let memory = &mut self.memory;
         let loss = self.pool.install(|| {
             memory.forward(shard, false);

@@ -9,7 +9,7 @@ use super::{as_rows, cpu, numbers, plan, targets};
 use crate::cpu::session::CpuSession;
 use crate::cpu::simd::Level;
 use crate::init::initial_weights;
-use crate::{Session, Shard, TargetRows};
+use crate::{Session, Shard, TargetRows, Targets};
 
 /// Parameters that are looked at, per tensor.
 const SAMPLES: usize = 24;
@@ -23,7 +23,7 @@ fn kernel_names(plan: &Plan) -> String {
 fn check(model: &str, width: usize, target: Target, room: usize, rows: usize) -> String {
     let loss = match target {
         Target::Classes(_) | Target::Sequence { .. } => "cross_entropy",
-        Target::Values(_) => "mse",
+        Target::Values(_) | Target::Quantiles { .. } => "mse",
     };
     let train = format!(r#"{{"steps": 1, "batch_size": {room}, "loss": "{loss}", "seed": 5}}"#);
     let plan = plan(model, &train, width, target);
@@ -37,7 +37,18 @@ fn check(model: &str, width: usize, target: Target, room: usize, rows: usize) ->
 
 /// The same of a compiled model of layers.
 pub(super) fn check_plan(plan: Plan, model: &str, features: &[f32], rows: usize) -> String {
-    let (plan, targets) = (Arc::new(plan.clone()), targets(rows, plan.input.target));
+    let targets = targets(rows, plan.input.target);
+    check_targets(plan, model, features, &targets)
+}
+
+/// The same with targets of the caller's.
+pub(super) fn check_targets(
+    plan: Plan,
+    model: &str,
+    features: &[f32],
+    targets: &Targets,
+) -> String {
+    let plan = Arc::new(plan);
     let weights = initial_weights(&plan);
     let cpu = cpu(2, Level::detect());
     let mut session = CpuSession::new(cpu.pool().clone(), Level::detect(), plan.clone()).unwrap();
@@ -45,15 +56,15 @@ pub(super) fn check_plan(plan: Plan, model: &str, features: &[f32], rows: usize)
     session.start_step();
     let shard = Shard {
         features,
-        targets: as_rows(&targets),
+        targets: as_rows(targets),
         first_row: 0,
         step: 3,
     };
-    let loss = session.train_shard(&shard);
+    let loss = session.train_shard(&shard).loss;
 
     let reference = Reference::new(&plan, model);
     let parameters = reference.parameters(&weights);
-    let expected = reference.loss(&parameters, features, as_rows(&targets), 3);
+    let expected = reference.loss(&parameters, features, as_rows(targets), 3);
     assert!(
         (loss - expected).abs() < 1e-5 * expected.abs().max(1.0),
         "{loss} for {expected}: {model}"
@@ -64,7 +75,7 @@ pub(super) fn check_plan(plan: Plan, model: &str, features: &[f32], rows: usize)
         parameters,
         &gradients,
         features,
-        as_rows(&targets),
+        as_rows(targets),
         model,
     );
     kernel_names(&plan)

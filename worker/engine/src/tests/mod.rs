@@ -4,8 +4,10 @@ mod clip;
 mod determinism;
 mod gradients;
 mod guard;
+mod losses;
 mod reference;
 mod resume;
+mod selection;
 mod sequence;
 mod trajectory;
 
@@ -41,7 +43,7 @@ fn targets(rows: usize, target: Target) -> Targets {
         Target::Sequence { classes, positions } => {
             self::targets(rows * positions, Target::Classes(classes))
         }
-        Target::Values(width) => Targets::Values {
+        Target::Values(width) | Target::Quantiles { values: width, .. } => Targets::Values {
             values: numbers(rows * width, 9),
             width,
         },

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
 use stoker_model::{Op, Plan};
 
-use super::sequence;
+use super::{losses, sequence};
 use crate::TargetRows;
 use crate::cpu::lanes;
 use crate::cpu::simd::Level;
@@ -158,30 +158,10 @@ impl<'a> Reference<'a> {
         x
     }
 
+    /// The losses of a row's predictions, summed.
     fn row_loss(&self, scores: &[f64], targets: TargetRows<'_>, row: usize) -> f64 {
         let positions = self.plan.input.target.positions();
-        let each = scores.chunks_exact(scores.len() / positions);
-        let losses = each.enumerate();
-        losses
-            .map(|(at, scores)| position_loss(scores, targets, row * positions + at))
-            .sum()
-    }
-}
-
-fn position_loss(scores: &[f64], targets: TargetRows<'_>, row: usize) -> f64 {
-    match targets {
-        TargetRows::Classes(classes) => {
-            let total: f64 = scores.iter().map(|score| score.exp()).sum();
-            total.ln() - scores[classes[row] as usize]
-        }
-        TargetRows::Values(values) => {
-            let values = &values[row * scores.len()..][..scores.len()];
-            let squares = scores
-                .iter()
-                .zip(values)
-                .map(|(s, &v)| (s - f64::from(v)).powi(2));
-            squares.sum::<f64>() / scores.len() as f64
-        }
+        losses::of_row(&self.plan.train.loss, scores, positions, targets, row)
     }
 }
 

@@ -9,7 +9,9 @@ use stoker_model::Target;
 use super::{SPLIT, Watch, cpu, finished, numbers, plan, run, targets};
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
-use crate::{EngineError, MetricSource, Outcome, Preprocess, Run, RunInput, Table, Transform};
+use crate::{
+    EngineError, Finished, MetricSource, Outcome, Preprocess, Run, RunInput, Table, Transform,
+};
 
 const MODEL: &str =
     r#"{"family": "mlp", "hidden": [19, 23], "activation": "silu", "dropout": 0.3}"#;
@@ -64,27 +66,68 @@ fn table() -> Arc<Table> {
     Arc::new(Table::new(numbers(59 * WIDTH, 1), WIDTH, targets).unwrap())
 }
 
-#[test]
-fn resumed_at_any_step() {
+/// Runs, then goes on from each checkpoint.
+fn check_every_step(train: &str) -> (Finished, Watch) {
     let (table, cpu) = (table(), cpu(2, Level::detect()));
-    let (expected, watched) = run(&cpu, input(&table, TRAIN, None));
-    // 47 rows in batches of 12 are 4 steps an epoch; the last step needs no checkpoint.
-    assert_eq!((expected.steps, watched.checkpoints.len()), (12, 11));
-    assert_eq!(watched.evaluations.len(), 3);
-    assert!(expected.metrics.contains_key("test.rmse"));
+    let (expected, watched) = run(&cpu, input(&table, train, None));
     for (step, bytes) in &watched.checkpoints {
-        let (given, watch) = run(&cpu, input(&table, TRAIN, Some(bytes)));
-        assert_eq!(
-            watch.losses,
-            watched.losses[*step as usize..],
-            "after step {step}"
+        let (given, watch) = run(&cpu, input(&table, train, Some(bytes)));
+        let (losses, rates) = (
+            &watched.losses[*step as usize..],
+            &watched.rates[*step as usize..],
         );
+        assert_eq!(watch.losses, losses, "after step {step}");
+        assert_eq!(watch.rates, rates, "after step {step}");
         assert!(given == expected, "after step {step}");
         let later = watched.checkpoints.iter().filter(|(s, _)| s > step);
         assert!(
             watch.checkpoints.iter().eq(later),
             "checkpoints after step {step}"
         );
+    }
+    (expected, watched)
+}
+
+#[test]
+fn resumed_at_any_step() {
+    let (expected, watched) = check_every_step(TRAIN);
+    // 47 rows in batches of 12 are 4 steps an epoch; the last step needs no checkpoint.
+    assert_eq!((expected.steps, watched.checkpoints.len()), (12, 11));
+    assert_eq!(watched.evaluations.len(), 3);
+    assert!(expected.metrics.contains_key("test.rmse"));
+}
+
+#[test]
+fn what_goes_by_a_metric_is_resumed_too() {
+    let train = r#"{"epochs": 40, "batch_size": 12, "virtual_shards": 2, "accumulate": 2, "seed": 6,
+        "loss": {"name": "huber", "delta": 0.3}, "clip": {"norm": 0.5}, "ema": {"decay": 0.5},
+        "monitor": {"metric": "test.rmse"}, "keep_best": true, "early_stop": {"patience": 3},
+        "optimizer": {"name": "adamw", "learning_rate": 0.05}, "checkpoint": {"every_steps": 1},
+        "schedule": {"name": "plateau", "patience": 2, "factor": 0.5, "warmup_steps": 2}}"#;
+    let (finished, watched) = check_every_step(train);
+    // 2 steps an epoch.
+    assert!(
+        (8..80).contains(&finished.steps),
+        "{} steps",
+        finished.steps
+    );
+    let rates = &watched.rates;
+    assert!(
+        rates.last().unwrap() < &rates[3],
+        "the plateau was reached: {rates:?}"
+    );
+    let of = |step: u64| {
+        let mut evaluations = watched.evaluations.iter();
+        &evaluations.find(|(at, _)| *at == step).unwrap().1
+    };
+    let best = finished.metrics["best.step"] as u64;
+    assert_eq!(
+        finished.steps,
+        best + 3 * 2,
+        "three evaluations without improvement"
+    );
+    for (name, value) in of(best) {
+        assert_eq!(finished.metrics[name], *value);
     }
 }
 
