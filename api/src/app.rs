@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use object_store::ObjectStore;
 use object_store::signer::Signer;
 use stoker_domain::Clock;
-use stoker_domain::port::{Catalog, JobStore, PluginCompiler, Relay, Telemetry};
+use stoker_domain::port::{Catalog, JobStore, KeySource, PluginCompiler, Relay, Telemetry};
 use tokio::sync::Semaphore;
 
 use crate::auth::{SigningKey, Verifier};
@@ -29,6 +29,8 @@ pub struct Ports {
     pub compiler: Arc<dyn PluginCompiler>,
     /// Publishes what was written.
     pub relay: Arc<dyn Relay>,
+    /// Where the keys of another issuer are, where tokens of one are accepted.
+    pub keys: Option<Arc<dyn KeySource>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }

@@ -103,6 +103,15 @@ pub struct AuthConfig {
     pub jwks: Option<PathBuf>,
     /// Wait between looks whether the key set changed.
     pub jwks_check: Millis,
+    /// Address of a JSON Web Key Set of others whose tokens are accepted: HTTPS, or HTTP on this
+    /// machine.
+    pub jwks_url: Option<String>,
+    /// Age at which the fetched key set is fetched again.
+    pub jwks_max_age: Millis,
+    /// Least wait between fetches, also when tokens name keys that aren't known.
+    pub jwks_min_wait: Millis,
+    /// How long the keys fetched last stay good when no newer ones can be fetched.
+    pub jwks_outage: Millis,
     /// How long a verified token is taken for valid without another look; a token revoked
     /// elsewhere works this much longer.
     pub cache: Millis,
@@ -159,6 +168,10 @@ impl Default for AuthConfig {
             signing_key: None,
             jwks: None,
             jwks_check: Millis(5_000),
+            jwks_url: None,
+            jwks_max_age: Millis(600_000),
+            jwks_min_wait: Millis(10_000),
+            jwks_outage: Millis(86_400_000),
             cache: Millis(5_000),
             cache_entries: 10_000,
         }
@@ -228,8 +241,16 @@ impl AuthConfig {
                 errors.push(FieldError::new(field, message));
             }
         }
-        if self.signing_key.is_none() && self.jwks.is_none() {
-            let message = "without this or `jwks` no token could be accepted";
+        for (field, length) in [
+            ("jwks_max_age", self.jwks_max_age),
+            ("jwks_min_wait", self.jwks_min_wait),
+        ] {
+            if length.0 == 0 {
+                errors.push(FieldError::new(field, "must be above 0s"));
+            }
+        }
+        if self.signing_key.is_none() && self.jwks.is_none() && self.jwks_url.is_none() {
+            let message = "without this, `jwks` or `jwks_url` no token could be accepted";
             errors.push(FieldError::new("signing_key", message));
         }
         errors

@@ -151,8 +151,9 @@ pub async fn serve(config: Config, ports: Ports) -> Result<Server, ServeError> {
 fn app(config: Config, ports: Ports) -> Result<App, ServeError> {
     let path = config.auth.signing_key.as_deref();
     let signing_key = path.map(SigningKey::load).transpose()?.map(Arc::new);
-    let verifier =
-        Verifier::new(config.auth.clone(), signing_key.as_deref()).map_err(ServeError::Keys)?;
+    let remote = ports.keys.clone();
+    let verifier = Verifier::new(config.auth.clone(), signing_key.as_deref(), remote)
+        .map_err(ServeError::Keys)?;
     Ok(App {
         ports,
         verifier,

@@ -6,6 +6,8 @@ pub(crate) mod up;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use stoker_domain::port::KeySource;
+use stoker_infra::HttpKeySource;
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -20,6 +22,9 @@ pub(crate) async fn start_api(
 ) -> anyhow::Result<stoker_api::Server> {
     let keys = world.keys();
     let compiler = SandboxedCompiler::new(&config.worker.plugins, &keys)?;
+    let keys_url = config.api.auth.jwks_url.as_deref();
+    let key_source = keys_url.map(HttpKeySource::new).transpose();
+    let key_source = key_source.context("api.auth.jwks_url")?;
     let ports = stoker_api::Ports {
         jobs: world.jobs.clone(),
         catalog: world.catalog.clone(),
@@ -28,6 +33,7 @@ pub(crate) async fn start_api(
         signer: world.signer.clone(),
         compiler: Arc::new(compiler),
         relay: world.relay.clone(),
+        keys: key_source.map(|source| Arc::new(source) as Arc<dyn KeySource>),
         clock: world.clock.clone(),
     };
     stoker_api::serve(config.api.clone(), ports)

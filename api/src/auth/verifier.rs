@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use jsonwebtoken::Validation;
 use serde_json::{Map, Value};
+use stoker_domain::port::KeySource;
 use stoker_domain::{ErrorCode, Timestamp};
 
 use super::claims::Caller;
@@ -21,9 +22,11 @@ const TOKEN_MAX_BYTES: usize = 16 * 1024;
 /// Verifies tokens.
 pub(crate) struct Verifier {
     config: AuthConfig,
-    own: KeySet,
+    sets: Mutex<KeySets>,
+    /// The keys of all sets.
     keys: RwLock<KeySet>,
     file: Option<Mutex<KeyFile>>,
+    remote: Option<Remote>,
     known: Mutex<HashMap<blake3::Hash, Known>>,
 }
 
@@ -32,6 +35,28 @@ struct KeyFile {
     path: PathBuf,
     seen: Option<(SystemTime, u64)>,
     checked_ms: u64,
+}
+
+/// Whose signatures are accepted.
+#[derive(Default)]
+struct KeySets {
+    own: KeySet,
+    file: KeySet,
+    remote: KeySet,
+}
+
+/// A key set that is fetched.
+struct Remote {
+    source: Arc<dyn KeySource>,
+    /// Held while it is fetched.
+    fetches: tokio::sync::Mutex<Fetches>,
+}
+
+/// When the key set was fetched, and when that was last tried.
+#[derive(Default)]
+struct Fetches {
+    fetched_ms: Option<u64>,
+    tried_ms: Option<u64>,
 }
 
 /// A token that was verified.
@@ -45,12 +70,15 @@ impl Verifier {
     ///
     /// # Errors
     /// What is wrong with them, for the operator.
-    pub(crate) fn new(config: AuthConfig, own: Option<&SigningKey>) -> Result<Self, String> {
-        let mut own_keys = KeySet::default();
+    pub(crate) fn new(
+        config: AuthConfig,
+        own: Option<&SigningKey>,
+        remote: Option<Arc<dyn KeySource>>,
+    ) -> Result<Self, String> {
+        let mut sets = KeySets::default();
         if let Some(key) = own {
-            own_keys.push(key.verifying_key()?);
+            sets.own.push(key.verifying_key()?);
         }
-        let mut keys = own_keys.clone();
         let mut file = None;
         if let Some(path) = &config.jwks {
             let mut key_file = KeyFile {
@@ -58,15 +86,18 @@ impl Verifier {
                 seen: None,
                 checked_ms: 0,
             };
-            let others = key_file.read_if_changed()?;
-            keys.extend(&others.unwrap_or_default());
+            sets.file = key_file.read_if_changed()?.unwrap_or_default();
             file = Some(Mutex::new(key_file));
         }
         Ok(Self {
             config,
-            own: own_keys,
-            keys: RwLock::new(keys),
+            keys: RwLock::new(sets.all()),
+            sets: Mutex::new(sets),
             file,
+            remote: remote.map(|source| Remote {
+                source,
+                fetches: tokio::sync::Mutex::default(),
+            }),
             known: Mutex::default(),
         })
     }
@@ -153,15 +184,7 @@ impl Verifier {
         }
         file.checked_ms = now_ms;
         match file.read_if_changed() {
-            Ok(Some(others)) => {
-                let mut keys = self.own.clone();
-                keys.extend(&others);
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-                self.known
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clear();
-            }
+            Ok(Some(others)) => self.change_keys(|sets| sets.file = others),
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(
@@ -170,6 +193,75 @@ impl Verifier {
                 );
             }
         }
+    }
+}
+
+impl Verifier {
+    /// Takes other keys into use, and forgets the tokens that were verified with the old ones.
+    fn change_keys(&self, change: impl FnOnce(&mut KeySets)) {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut sets);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = sets.all();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clear();
+    }
+
+    fn knows_key_of(&self, token: &str) -> bool {
+        let Ok(header) = jsonwebtoken::decode_header(token) else {
+            // It is refused whatever the keys are.
+            return true;
+        };
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.find(header.kid.as_deref()).is_some()
+    }
+
+    /// Fetches the other issuer's keys when they are old, or when the token names a key that isn't
+    /// known. Only who needs a new key waits for it.
+    pub(crate) async fn fetch(&self, token: &str, now_ms: u64) {
+        let Some(remote) = &self.remote else { return };
+        let is_known = self.knows_key_of(token);
+        let mut fetches = if is_known {
+            let Ok(fetches) = remote.fetches.try_lock() else {
+                return;
+            };
+            fetches
+        } else {
+            remote.fetches.lock().await
+        };
+        let age = |at_ms: Option<u64>| at_ms.map_or(u64::MAX, |at| now_ms.saturating_sub(at));
+        // Another request may have fetched it while this one waited.
+        let is_wanted =
+            age(fetches.fetched_ms) >= self.config.jwks_max_age.0 || !self.knows_key_of(token);
+        if !is_wanted || age(fetches.tried_ms) < self.config.jwks_min_wait.0 {
+            return;
+        }
+        fetches.tried_ms = Some(now_ms);
+        let fetched = remote
+            .source
+            .fetch()
+            .await
+            .map_err(|error| error.to_string());
+        match fetched.and_then(|text| KeySet::parse(&text)) {
+            Ok(keys) => {
+                fetches.fetched_ms = Some(now_ms);
+                self.change_keys(|sets| sets.remote = keys);
+            }
+            Err(error) => {
+                tracing::error!(error, "the key set can't be fetched");
+                if age(fetches.fetched_ms) >= self.config.jwks_outage.0 {
+                    self.change_keys(|sets| sets.remote = KeySet::default());
+                }
+            }
+        }
+    }
+}
+
+impl KeySets {
+    fn all(&self) -> KeySet {
+        let mut keys = self.own.clone();
+        keys.extend(&self.file);
+        keys.extend(&self.remote);
+        keys
     }
 }
 

@@ -128,6 +128,7 @@ async fn authenticate(app: &App, token: &str) -> Result<Caller, ApiError> {
     if let Some(caller) = app.verifier.remembered(token, now, now_ms) {
         return Ok(caller);
     }
+    app.verifier.fetch(token, now_ms).await;
     let caller = app.verifier.verify(token, now, now_ms)?;
     if let Some(id) = &caller.token {
         let entry = (app.ports.catalog)

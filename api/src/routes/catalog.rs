@@ -1,10 +1,12 @@
 //! What data sets and plugins have in common: versions in the catalog, and who uses them.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stoker_domain::port::{CatalogKind, Entry, JobFilter};
+use stoker_domain::port::{CatalogKind, Creation, Entry, Idempotency, JobFilter, Submission};
 use stoker_domain::{ErrorCode, JobRecord, JobState, TenantId};
 
 use crate::app::App;
+use crate::extract::IdempotencyKey;
 use crate::problem::ApiError;
 
 /// Entries read from the catalog at a time.
@@ -99,4 +101,87 @@ pub(super) async fn refuse_while_used(
         }
     }
     Ok(())
+}
+
+/// A request that is done once, whatever its repeats.
+#[derive(Clone)]
+pub(super) struct Once {
+    key: String,
+    request_blake3: String,
+}
+
+/// What became of a submitted record.
+pub(super) enum Submitted<T> {
+    /// It is written.
+    Written,
+    /// Another has its key.
+    Taken,
+    /// The request was answered before, with this record.
+    Earlier(T),
+}
+
+impl Once {
+    /// `parts` are what makes the request what it is.
+    pub(super) fn new(key: IdempotencyKey, parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self {
+            key: key.0,
+            request_blake3: hasher.finalize().to_hex().to_string(),
+        }
+    }
+
+    /// What the request was answered before.
+    pub(super) async fn earlier<T: DeserializeOwned>(
+        &self,
+        app: &App,
+        tenant: &TenantId,
+    ) -> Result<Option<T>, ApiError> {
+        let jobs = &app.ports.jobs;
+        match jobs
+            .replayed(tenant, &self.key, &self.request_blake3)
+            .await?
+        {
+            None => Ok(None),
+            Some(Creation::Replayed { answer }) => read(&answer).map(Some),
+            Some(_) => Err(other_request()),
+        }
+    }
+
+    /// Keeps `record` as the answer, and writes it under `key`; without a key it is there already.
+    pub(super) async fn submit<T: Serialize + DeserializeOwned>(
+        self,
+        app: &App,
+        tenant: &TenantId,
+        (kind, key): (CatalogKind, Option<&str>),
+        record: &T,
+    ) -> Result<Submitted<T>, ApiError> {
+        let value = serde_json::to_value(record).map_err(ApiError::internal)?;
+        let idempotency = Idempotency {
+            key: self.key,
+            body_blake3: self.request_blake3,
+            answer: value.to_string(),
+        };
+        let document = key.map(|key| (key, &value));
+        let submission = (app.ports.catalog).submit(kind, tenant, document, &idempotency);
+        match submission.await? {
+            Submission::Written => Ok(Submitted::Written),
+            Submission::Conflict => Ok(Submitted::Taken),
+            Submission::Replayed { answer } => read(&answer).map(Submitted::Earlier),
+            Submission::Mismatch => Err(other_request()),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(answer: &str) -> Result<T, ApiError> {
+    serde_json::from_str(answer).map_err(ApiError::internal)
+}
+
+fn other_request() -> ApiError {
+    let detail =
+        "this Idempotency-Key came before with another request: take a new key for a new one";
+    ApiError::new(ErrorCode::IdempotencyMismatch, detail)
 }

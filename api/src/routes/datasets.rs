@@ -7,12 +7,12 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 use stoker_data::{DataError, Header, Limits};
 use stoker_domain::dataset::{DataFormat, DatasetRecord, RECORD_VERSION};
-use stoker_domain::port::{CatalogKind, Expect, Put};
+use stoker_domain::port::CatalogKind;
 use stoker_domain::view::{DatasetList, Problem};
 use stoker_domain::{ErrorCode, FieldError, Ref, TenantId, object};
 use tokio::io::AsyncReadExt;
 
-use super::catalog;
+use super::catalog::{self, Once, Submitted};
 use crate::app::App;
 use crate::extract::{
     Announced, Authorized, IdempotencyKey, Look, Make, Params, Upload, path_name,
@@ -53,7 +53,7 @@ const HEADERS: [(&str, Header); 3] = [
 #[post("/v1/datasets")]
 pub(crate) async fn create_dataset(
     authorized: Authorized<Make>,
-    _: IdempotencyKey,
+    key: IdempotencyKey,
     params: Params,
     announced: Announced,
     payload: web::Payload,
@@ -69,8 +69,18 @@ pub(crate) async fn create_dataset(
     let config = &authorized.config;
     let (dir, max) = (config.spool_dir.as_deref(), config.dataset_max_bytes);
     let upload = Upload::receive(&announced, payload, dir, "data set", max).await?;
+    let kind = format!("{format:?} {header:?}");
+    let parts = ["dataset", &name, &kind, &upload.blake3].map(str::as_bytes);
+    let once = Once::new(key, &parts);
+    let tenant = &authorized.caller.tenant;
+    if let Some(record) = once
+        .earlier::<DatasetRecord>(authorized.app(), tenant)
+        .await?
+    {
+        return Ok(HttpResponse::Created().json(record));
+    }
     let draft = describe(&authorized, name, format, header, &upload).await?;
-    let (record, is_new) = store(&authorized, draft, &upload).await?;
+    let (record, is_new) = store(&authorized, once, draft, &upload).await?;
     Ok(if is_new {
         HttpResponse::Created().json(record)
     } else {
@@ -129,10 +139,12 @@ fn refused(error: DataError) -> ApiError {
 /// Stores bytes, then record; `false` when the newest version is this one.
 async fn store(
     authorized: &Authorized<Make>,
+    once: Once,
     mut record: DatasetRecord,
     upload: &Upload,
 ) -> Result<(DatasetRecord, bool), ApiError> {
     let (ports, tenant) = (&authorized.ports, &authorized.caller.tenant);
+    let app = authorized.app();
     let location = Path::from(object::dataset(tenant, &record.blake3));
     for _ in 0..TRIES {
         let newest = newest_dataset(authorized.app(), tenant, &record.name).await?;
@@ -143,18 +155,24 @@ async fn store(
         });
         if let Some(newest) = same {
             put_bytes(&ports.objects, &location, upload).await?;
-            return Ok((newest.clone(), false));
+            let there = (CatalogKind::Dataset, None);
+            return match once.submit(app, tenant, there, newest).await? {
+                Submitted::Earlier(record) => Ok((record, true)),
+                Submitted::Written | Submitted::Taken => Ok((newest.clone(), false)),
+            };
         }
         record.version = newest.map_or(1, |newest| newest.version + 1);
         put_bytes(&ports.objects, &location, upload).await?;
         let key = format!("{}@{}", record.name, record.version);
-        let value = serde_json::to_value(&record).map_err(ApiError::internal)?;
-        let expect = Expect::Absent;
-        let put = (ports.catalog).put(CatalogKind::Dataset, tenant, &key, &value, expect);
-        if put.await? == Put::Written {
-            // The last other version with these bytes may have been deleted in between.
-            put_bytes(&ports.objects, &location, upload).await?;
-            return Ok((record, true));
+        let new = (CatalogKind::Dataset, Some(key.as_str()));
+        match once.clone().submit(app, tenant, new, &record).await? {
+            Submitted::Written => {
+                // The last other version with these bytes may have been deleted in between.
+                put_bytes(&ports.objects, &location, upload).await?;
+                return Ok((record, true));
+            }
+            Submitted::Earlier(record) => return Ok((record, true)),
+            Submitted::Taken => {}
         }
     }
     let cause = format!("{TRIES} versions of {} were taken by others", record.name);

@@ -4,11 +4,11 @@ use actix_web::{HttpResponse, delete, get, post, web};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use stoker_domain::plugin::{PluginRecord, PluginState, RECORD_VERSION};
-use stoker_domain::port::{CatalogKind, CompileError, CompiledPlugin, Expect, Put};
+use stoker_domain::port::{CatalogKind, CompileError, CompiledPlugin};
 use stoker_domain::view::{PluginList, Problem};
 use stoker_domain::{ErrorCode, JobRecord, Ref, object};
 
-use super::catalog;
+use super::catalog::{self, Once, Submitted};
 use super::datasets::too_many;
 use crate::extract::{
     Announced, Authorized, IdempotencyKey, Look, Make, Params, path_name, read_body,
@@ -29,7 +29,7 @@ use crate::problem::ApiError;
 #[post("/v1/plugins")]
 pub(crate) async fn create_plugin(
     authorized: Authorized<Make>,
-    _: IdempotencyKey,
+    idempotency: IdempotencyKey,
     params: Params,
     announced: Announced,
     payload: web::Payload,
@@ -41,8 +41,16 @@ pub(crate) async fn create_plugin(
     let module = read_body(&announced, payload, "plugin", max).await?;
     let blake3 = blake3::hash(&module).to_hex().to_string();
     let key = format!("{name}@{version}");
+    let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
+    let parts = ["plugin", &key, &blake3].map(str::as_bytes);
+    let once = Once::new(idempotency, &parts);
+    if let Some(record) = once.earlier::<PluginRecord>(app, tenant).await? {
+        return Ok(HttpResponse::Created().json(record));
+    }
+    let there = (CatalogKind::Plugin, None);
     if let Some(existing) = existing(&authorized, &key, &blake3).await? {
         restore(&authorized, &existing, &module).await?;
+        once.submit(app, tenant, there, &existing).await?;
         return Ok(HttpResponse::Ok().json(existing));
     }
     let compiled = compile(&authorized, &module).await?;
@@ -58,12 +66,11 @@ pub(crate) async fn create_plugin(
         config_schema: compiled.config_schema,
         created_at: authorized.ports.clock.now(),
     };
-    let value = serde_json::to_value(&record).map_err(ApiError::internal)?;
-    let (tenant, expect) = (&authorized.caller.tenant, Expect::Absent);
-    let catalog = &authorized.ports.catalog;
-    let put = catalog.put(CatalogKind::Plugin, tenant, &key, &value, expect);
-    if put.await? == Put::Written {
-        return Ok(HttpResponse::Created().json(record));
+    let new = (CatalogKind::Plugin, Some(key.as_str()));
+    match once.submit(app, tenant, new, &record).await? {
+        Submitted::Written => return Ok(HttpResponse::Created().json(record)),
+        Submitted::Earlier(earlier) => return Ok(HttpResponse::Created().json(earlier)),
+        Submitted::Taken => {}
     }
     match existing(&authorized, &key, &record.blake3).await? {
         Some(existing) => Ok(HttpResponse::Ok().json(existing)),

@@ -7,9 +7,9 @@ use stoker_domain::port::{CatalogKind, Expect, Put};
 use stoker_domain::tenant::{Role, TokenRecord};
 use stoker_domain::view::{NewToken, Problem, TokenCreated, TokenList};
 
-use super::catalog;
+use super::catalog::{self, Once, Submitted};
 use crate::auth::Grant;
-use crate::extract::{Announced, Authorized, Rule, read_body};
+use crate::extract::{Announced, Authorized, IdempotencyKey, Rule, read_body};
 use crate::problem::ApiError;
 
 /// Version tag of stored token records.
@@ -23,11 +23,14 @@ const BODY_MAX_BYTES: u64 = 16 * 1024;
 /// Writes tried against another's before giving up.
 const TRIES: usize = 16;
 
-/// Makes a token. It is in the answer and nowhere else.
-#[utoipa::path(tag = "tokens", request_body = NewToken, responses((status = 201, body = TokenCreated), (status = "default", body = Problem)))]
+/// Makes a token. It is in the answer and nowhere else: the same request again signs it again.
+#[utoipa::path(tag = "tokens", params(
+    ("Idempotency-Key" = String, Header, description = "names this request: 1 to 128 printable ASCII characters"),
+), request_body = NewToken, responses((status = 201, body = TokenCreated), (status = "default", body = Problem)))]
 #[post("/v1/tokens")]
 pub(crate) async fn create_token(
     authorized: Authorized<Rule>,
+    idempotency: IdempotencyKey,
     announced: Announced,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
@@ -49,6 +52,19 @@ pub(crate) async fn create_token(
         expires_at: now.plus_millis(new.expires_in_s * 1000),
         revoked: false,
     };
+    // Stored first: a token that isn't stored couldn't be revoked.
+    let once = Once::new(idempotency, &[b"token", &body]);
+    let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
+    let new = (CatalogKind::Token, Some(record.id.as_str()));
+    let record = match once.submit(app, tenant, new, &record).await? {
+        Submitted::Written => record,
+        Submitted::Earlier(record) if record.role <= authorized.caller.role => record,
+        Submitted::Earlier(_) => {
+            let detail = "the token's role is more than your own";
+            return Err(ApiError::new(ErrorCode::Forbidden, detail));
+        }
+        Submitted::Taken => return Err(ApiError::internal("a new token's id is taken")),
+    };
     let grant = Grant {
         id: Some(&record.id),
         subject: &record.subject,
@@ -60,19 +76,7 @@ pub(crate) async fn create_token(
     let token = key
         .sign(&grant, &authorized.config.auth)
         .map_err(ApiError::internal)?;
-    // Stored first: a token that isn't stored couldn't be revoked.
-    let value = serde_json::to_value(&record).map_err(ApiError::internal)?;
-    let put = authorized.ports.catalog.put(
-        CatalogKind::Token,
-        &authorized.caller.tenant,
-        &record.id,
-        &value,
-        Expect::Absent,
-    );
-    match put.await? {
-        Put::Written => Ok(HttpResponse::Created().json(TokenCreated { token, record })),
-        Put::Conflict => Err(ApiError::internal("a new token's id is taken")),
-    }
+    Ok(HttpResponse::Created().json(TokenCreated { token, record }))
 }
 
 fn check(new: &NewToken, maker: Role) -> Result<(), ApiError> {

@@ -1,8 +1,12 @@
 //! Whose tokens are accepted.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use stoker_domain::port::{KeySource, KeySourceError};
 use stoker_domain::tenant::Role;
 use stoker_domain::time::Clock;
 
@@ -199,6 +203,88 @@ async fn a_key_set_file_is_read_again_when_it_changes() {
     refused(&app, &token, "key is not known").await;
 }
 
+/// Keys as an issuer gives them out, or why it doesn't; counts the fetches.
+struct FakeKeys {
+    answer: Mutex<Result<String, String>>,
+    fetches: AtomicUsize,
+}
+
+impl FakeKeys {
+    fn set(&self, answer: Result<Value, &str>) {
+        let answer = answer.map(|keys| json!({ "keys": keys }).to_string());
+        *self.answer.lock().unwrap() = answer.map_err(str::to_owned);
+    }
+
+    fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait::async_trait]
+impl KeySource for FakeKeys {
+    async fn fetch(&self) -> Result<String, KeySourceError> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        self.answer.lock().unwrap().clone().map_err(KeySourceError)
+    }
+}
+
+#[tokio::test]
+async fn fetched_keys_are_rotated_and_outlive_an_outage() {
+    let issuers = [(); 2].map(|()| SigningKey::generate().unwrap());
+    let keys = Arc::new(FakeKeys {
+        answer: Mutex::new(Err("away".to_owned())),
+        fetches: AtomicUsize::new(0),
+    });
+    let source = keys.clone();
+    let app = TestApp::start_with(move |_, ports| ports.keys = Some(source)).await;
+    let tokens = issuers.each_ref().map(|issuer| {
+        let grant = crate::Grant {
+            id: None,
+            subject: "ada",
+            tenant: &"acme".parse().unwrap(),
+            role: Role::Viewer,
+            issued_at: app.clock.now(),
+            expires_at: app.clock.now().plus_millis(7 * 86_400_000),
+        };
+        issuer.sign(&grant, &app.config.auth).unwrap()
+    });
+    let [old, new] = &tokens;
+    // Not there yet: the server's own key works, and unknown keys aren't asked for all the time.
+    assert_eq!(status(&app, &app.token("acme", Role::Viewer)).await, 200);
+    refused(&app, old, "key is not known").await;
+    refused(&app, old, "key is not known").await;
+    assert_eq!(keys.fetches(), 1);
+    keys.set(Ok(json!([issuers[0].public_jwk()])));
+    app.clock.advance_ms(10_000);
+    assert_eq!((status(&app, old).await, keys.fetches()), (200, 2));
+    app.clock.advance_ms(10_000);
+    assert_eq!(
+        (status(&app, old).await, keys.fetches()),
+        (200, 2),
+        "it is young"
+    );
+    // Rotation: a token with a new key makes it fetched at once, and the old one is out.
+    keys.set(Ok(json!([issuers[1].public_jwk()])));
+    assert_eq!((status(&app, new).await, keys.fetches()), (200, 3));
+    refused(&app, old, "key is not known").await;
+    assert_eq!(keys.fetches(), 3, "the least wait holds");
+    // A key that is taken out is out when the set is old.
+    app.clock.advance_ms(600_000);
+    keys.set(Ok(json!([])));
+    refused(&app, new, "key is not known").await;
+    keys.set(Ok(json!([issuers[1].public_jwk()])));
+    app.clock.advance_ms(10_000);
+    assert_eq!(status(&app, new).await, 200);
+    // An outage, and a set that isn't one: the keys stay good for a day.
+    for answer in [Err("away"), Ok(json!("no"))] {
+        keys.set(answer);
+        app.clock.advance_ms(3_600_000);
+        assert_eq!(status(&app, new).await, 200);
+    }
+    app.clock.advance_ms(86_400_000);
+    refused(&app, new, "key is not known").await;
+}
+
 #[test]
 fn keys_that_are_weak_or_symmetric_are_refused() {
     use crate::auth::Verifier;
@@ -208,7 +294,7 @@ fn keys_that_are_weak_or_symmetric_are_refused() {
         std::fs::write(&path, json!({ "keys": keys }).to_string()).unwrap();
         let mut config = Config::default().auth;
         config.jwks = Some(path.clone());
-        Verifier::new(config, None).map(drop)
+        Verifier::new(config, None, None).map(drop)
     };
     let symmetric = Jwk::from_encoding_key(&EncodingKey::from_secret(b"secret"), Algorithm::HS256);
     let symmetric = serde_json::to_value(symmetric.unwrap()).unwrap();
@@ -257,16 +343,22 @@ async fn tokens_are_made_listed_and_revoked() {
     let app = TestApp::start().await;
     let admin = |method: &str, path: &str| app.request_as("acme", Role::Admin, method, path);
     let new = json!({ "subject": "ci", "role": "developer", "expires_in_s": 3600 });
-    let made = send(admin("POST", "/v1/tokens").json(&new))
-        .await
-        .expect(201);
-    let made = made.json();
+    let make = async |key: &str, new: &serde_json::Value| {
+        let request = admin("POST", "/v1/tokens").header("Idempotency-Key", key);
+        send(request.json(new)).await
+    };
+    let made = make("k", &new).await.expect(201).json();
+    assert_eq!(make("k", &new).await.expect(201).json(), made, "a repeat");
+    let other = json!({ "subject": "cd", "role": "developer", "expires_in_s": 3600 });
+    let refused_key = make("k", &other).await;
+    refused_key.expect_problem(422, "idempotency_mismatch", "");
     let (token, id) = (
         made["token"].as_str().unwrap(),
         made["record"]["id"].as_str().unwrap(),
     );
     assert_eq!(status(&app, token).await, 200);
     let listed = send(admin("GET", "/v1/tokens")).await.expect(200);
+    assert_eq!(listed.json()["tokens"].as_array().unwrap().len(), 1);
     assert_eq!(listed.json()["tokens"][0]["id"], id);
     assert!(!String::from_utf8_lossy(&listed.body).contains(token));
 
@@ -313,7 +405,7 @@ async fn tokens_that_ask_for_too_much_are_refused() {
     ];
     for (new, status, field) in cases {
         let request = app.request_as("acme", Role::Admin, "POST", "/v1/tokens");
-        let answer = send(request.json(&new)).await;
+        let answer = send(request.header("Idempotency-Key", "k").json(&new)).await;
         answer.expect_problem(status, "invalid_input", field);
     }
     let listed = send(app.request_as("acme", Role::Admin, "GET", "/v1/tokens")).await;

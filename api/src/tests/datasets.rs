@@ -167,3 +167,29 @@ async fn a_large_data_set_is_stored_in_parts() {
         .unwrap();
     assert_eq!(blake3::hash(&stored), blake3::hash(csv.as_bytes()));
 }
+
+#[tokio::test]
+async fn a_repeated_upload_is_answered_as_the_first_time() {
+    let app = TestApp::start().await;
+    let upload = async |name: &str, bytes: &str| {
+        let query = format!("name={name}&format=csv");
+        app.upload_as("k", &query, bytes.as_bytes()).await
+    };
+    let first = upload("a", "x,y\n1,2\n").await.expect(201).json();
+    app.upload("name=a&format=csv", "x,y\n3,4\n")
+        .await
+        .expect(201);
+    // A newer version is there, and the repeat still names the first.
+    assert_eq!(upload("a", "x,y\n1,2\n").await.expect(201).json(), first);
+    for (name, bytes) in [("a", "x,y\n5,6\n"), ("b", "x,y\n1,2\n")] {
+        let other = upload(name, bytes).await;
+        other.expect_problem(422, "idempotency_mismatch", "");
+    }
+    let listed = app.get("/v1/datasets").await.json();
+    assert_eq!(listed["datasets"].as_array().unwrap().len(), 2);
+    // An upload of what is there is kept under its key too.
+    let again = app.upload_as("l", "name=a&format=csv", "x,y\n3,4\n").await;
+    assert_eq!(again.expect(200).json()["version"], 2);
+    let other = app.upload_as("l", "name=a&format=csv", "x,y\n7,8\n").await;
+    other.expect_problem(422, "idempotency_mismatch", "");
+}

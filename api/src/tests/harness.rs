@@ -134,6 +134,7 @@ impl TestApp {
             signer: Some(Arc::new(FakeSigner)),
             compiler: compiler.clone(),
             relay: relay.clone(),
+            keys: None,
             clock: clock.clone(),
         };
         change(&mut config, &mut ports);
@@ -208,13 +209,19 @@ impl TestApp {
     }
 
     pub(super) async fn upload(&self, query: &str, bytes: impl Into<Vec<u8>>) -> Answer {
+        let key = format!("upload {}", uuid::Uuid::now_v7());
+        self.upload_as(&key, query, bytes).await
+    }
+
+    /// The same under an idempotency key.
+    pub(super) async fn upload_as(
+        &self,
+        key: &str,
+        query: &str,
+        bytes: impl Into<Vec<u8>>,
+    ) -> Answer {
         let request = self.request("POST", &format!("/v1/datasets?{query}"));
-        send(
-            request
-                .header("Idempotency-Key", "upload")
-                .body(bytes.into()),
-        )
-        .await
+        send(request.header("Idempotency-Key", key).body(bytes.into())).await
     }
 
     /// Submits a TOML spec.

@@ -9,9 +9,14 @@ use stoker_domain::object;
 use super::harness::{Answer, SPEC, TestApp, send};
 
 async fn create(app: &TestApp, reference: &str, module: &str) -> Answer {
+    let key = uuid::Uuid::now_v7().to_string();
+    create_as(app, &key, reference, module).await
+}
+
+async fn create_as(app: &TestApp, key: &str, reference: &str, module: &str) -> Answer {
     let (name, version) = reference.split_once('@').unwrap();
     let path = format!("/v1/plugins?name={name}&version={version}");
-    let request = app.request("POST", &path).header("Idempotency-Key", "k");
+    let request = app.request("POST", &path).header("Idempotency-Key", key);
     send(request.body(module.to_owned())).await
 }
 
@@ -116,4 +121,23 @@ async fn a_job_pins_its_plugins_and_checks_their_role() {
     delete("f1@1").await.expect_problem(404, "not_found", "");
     // The data set's bytes alone are left.
     assert_eq!(app.stored().await[1..4], [1, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_as_the_first_time() {
+    let app = TestApp::start().await;
+    let first = create_as(&app, "k", "scale@1", "preprocess")
+        .await
+        .expect(201);
+    let again = create_as(&app, "k", "scale@1", "preprocess")
+        .await
+        .expect(201);
+    assert_eq!(again.json(), first.json());
+    for (reference, module) in [("scale@1", "preprocess 2"), ("scale@2", "preprocess")] {
+        let other = create_as(&app, "k", reference, module).await;
+        other.expect_problem(422, "idempotency_mismatch", "");
+    }
+    assert_eq!(app.compiler.0.load(Ordering::SeqCst), 1);
+    let listed = app.get("/v1/plugins").await.json();
+    assert_eq!(listed["plugins"].as_array().unwrap().len(), 1);
 }

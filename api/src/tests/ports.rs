@@ -13,7 +13,7 @@ use stoker_domain::plugin::PluginRole;
 use stoker_domain::port::{
     Catalog, CatalogKind, CompileError, CompiledPlugin, Creation, Entry, Expect, Guard,
     Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView, OutboxEntry, PluginCompiler,
-    Point, Put, Relay, StoreError, Telemetry, Update,
+    Point, Put, Relay, StoreError, Submission, Telemetry, Update,
 };
 use stoker_domain::time::{Clock, Timestamp};
 use stoker_domain::worker::{Progress, WorkerRecord};
@@ -159,6 +159,15 @@ impl Catalog for Away {
         _: Option<&str>,
         _: usize,
     ) -> Result<Vec<Entry>, StoreError> {
+        away()
+    }
+    async fn submit(
+        &self,
+        _: CatalogKind,
+        _: &TenantId,
+        _: Option<(&str, &Value)>,
+        _: &Idempotency,
+    ) -> Result<Submission, StoreError> {
         away()
     }
     async fn delete(&self, _: CatalogKind, _: &TenantId, _: &str) -> Result<bool, StoreError> {

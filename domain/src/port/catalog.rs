@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::StoreError;
+use super::{Idempotency, StoreError};
 use crate::id::TenantId;
 
 /// The tenant under which the platform's own documents are kept. No user may have it.
@@ -64,6 +64,22 @@ pub enum Put {
     Conflict,
 }
 
+/// What became of a submitted document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submission {
+    /// The answer is kept, and the document is written where there was one.
+    Written,
+    /// There is another document with that key; nothing was kept.
+    Conflict,
+    /// The same request was answered before, with this.
+    Replayed {
+        /// The first answer.
+        answer: String,
+    },
+    /// The idempotency key was used before with another request.
+    Mismatch,
+}
+
 /// Small documents by tenant, kind and key.
 #[async_trait]
 pub trait Catalog: Send + Sync {
@@ -76,6 +92,17 @@ pub trait Catalog: Send + Sync {
         value: &Value,
         expect: Expect,
     ) -> Result<Put, StoreError>;
+
+    /// Writes a new document and keeps the answer to its request, in one step; only the answer where
+    /// there is no document. The idempotency keys are those of [`super::JobStore::create_job`]; a
+    /// repeat is found by [`super::JobStore::replayed`] too.
+    async fn submit(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        document: Option<(&str, &Value)>,
+        idempotency: &Idempotency,
+    ) -> Result<Submission, StoreError>;
 
     /// The document with that key.
     async fn get(

@@ -6,16 +6,18 @@
 
 mod catalog;
 mod job_store;
+mod key_source;
 mod plugin_compiler;
 mod relay;
 mod telemetry;
 mod work_queue;
 
-pub use catalog::{Catalog, CatalogKind, Entry, Expect, PLATFORM, Put};
+pub use catalog::{Catalog, CatalogKind, Entry, Expect, PLATFORM, Put, Submission};
 pub use job_store::{
     Creation, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
     OutboxEntry, TransitionFailed, Update, transition,
 };
+pub use key_source::{KeySource, KeySourceError};
 pub use plugin_compiler::{CompileError, CompiledPlugin, PluginCompiler};
 pub use relay::Relay;
 pub use telemetry::{Point, Telemetry};

@@ -224,26 +224,27 @@ impl TrainSpec {
             "checkpoint.keep_last",
             in_range(self.checkpoint.keep_last, 100),
         );
+        errors.extend(self.validate_parts());
+        errors
+    }
+
+    /// Checks the tables below it.
+    fn validate_parts(&self) -> Vec<FieldError> {
         let decay = self.ema.iter().map(|ema| ("decay", ema.decay));
         let decay = check_shares(&decay.collect::<Vec<_>>());
-        errors.extend(decay.into_iter().map(|error| error.under("ema")));
-        let loss = self.loss.validate().into_iter();
-        errors.extend(loss.map(|error| error.under("loss")));
-        let clip = self.clip.iter().flat_map(ClipSpec::validate);
-        errors.extend(clip.map(|error| error.under("clip")));
-        errors.extend(
-            self.optimizer
-                .validate()
-                .into_iter()
-                .map(|error| error.under("optimizer")),
-        );
-        errors.extend(
-            self.schedule
-                .validate()
-                .into_iter()
-                .map(|error| error.under("schedule")),
-        );
-        errors
+        let clip = self.clip.iter().flat_map(ClipSpec::validate).collect();
+        let parts = [
+            ("ema", decay),
+            ("loss", self.loss.validate()),
+            ("clip", clip),
+            ("optimizer", self.optimizer.validate()),
+            ("schedule", self.schedule.validate()),
+        ];
+        let under = |(part, errors): (&str, Vec<FieldError>)| {
+            let named = move |error: FieldError| error.under(part);
+            errors.into_iter().map(named).collect::<Vec<_>>()
+        };
+        parts.into_iter().flat_map(under).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::fixture::tenant;
-use crate::port::{Catalog, CatalogKind, Expect, Put};
+use crate::port::{Catalog, CatalogKind, Expect, Idempotency, Put, Submission};
 
 /// Makes one test of each contract of the catalog.
 #[macro_export]
@@ -25,6 +25,8 @@ macro_rules! catalog_suite {
                 lists_are_paged,
                 tenants_and_kinds_are_apart,
                 a_removed_document_is_gone,
+                a_submitted_document_is_written_once_per_key,
+                of_many_submits_of_one_key_one_writes,
             ]
         );
     };
@@ -187,4 +189,84 @@ pub async fn a_removed_document_is_gone(catalog: &dyn Catalog) {
     assert_eq!(catalog.get(KIND, &acme, "a").await.unwrap(), None);
     assert!(keys(catalog, "", None, 10).await.is_empty());
     add(catalog, "a").await;
+}
+
+fn request(key: &str, body: &str) -> Idempotency {
+    Idempotency {
+        key: key.to_owned(),
+        body_blake3: body.to_owned(),
+        answer: format!("answer to {body}"),
+    }
+}
+
+/// A repeat gets the first answer, another request under the key is told so; neither writes.
+pub async fn a_submitted_document_is_written_once_per_key(catalog: &dyn Catalog) {
+    let (acme, value) = (tenant("acme"), json!({"a": 1}));
+    let submit = async |tenant, key: Option<&str>, request: &Idempotency| {
+        let document = key.map(|key| (key, &value));
+        catalog
+            .submit(KIND, tenant, document, request)
+            .await
+            .unwrap()
+    };
+    let first = request("k1", "one");
+    assert_eq!(
+        submit(&acme, Some("x@1"), &first).await,
+        Submission::Written
+    );
+    let replayed = Submission::Replayed {
+        answer: "answer to one".to_owned(),
+    };
+    assert_eq!(submit(&acme, Some("x@1"), &first).await, replayed);
+    assert_eq!(submit(&acme, Some("x@2"), &first).await, replayed);
+    assert_eq!(submit(&acme, None, &first).await, replayed);
+    let other = request("k1", "two");
+    assert_eq!(
+        submit(&acme, Some("x@2"), &other).await,
+        Submission::Mismatch
+    );
+    // What is there isn't written over, and the key stays free.
+    let second = request("k2", "two");
+    assert_eq!(
+        submit(&acme, Some("x@1"), &second).await,
+        Submission::Conflict
+    );
+    assert_eq!(
+        submit(&acme, Some("x@3"), &second).await,
+        Submission::Written
+    );
+    let none = request("k3", "three");
+    assert_eq!(submit(&acme, None, &none).await, Submission::Written);
+    assert!(matches!(
+        submit(&acme, None, &none).await,
+        Submission::Replayed { .. }
+    ));
+    assert_eq!(keys(catalog, "", None, 9).await, ["x@1", "x@3"]);
+    let entry = catalog.get(KIND, &acme, "x@1").await.unwrap().unwrap();
+    assert_eq!((entry.revision, entry.value), (1, value.clone()));
+    // Tenants' keys are apart.
+    let zeta = tenant("zeta");
+    assert_eq!(
+        submit(&zeta, Some("x@1"), &other).await,
+        Submission::Written
+    );
+}
+
+/// Submits of one key at the same time: one is written, the others get its answer.
+pub async fn of_many_submits_of_one_key_one_writes(catalog: &dyn Catalog) {
+    let (acme, value, request) = (tenant("acme"), json!(1), request("k", "one"));
+    let names: Vec<String> = (0..16).map(|index| format!("n@{index}")).collect();
+    let submits = names
+        .iter()
+        .map(|key| catalog.submit(KIND, &acme, Some((key, &value)), &request));
+    let outcomes: Vec<Submission> = join_all(submits)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let written = outcomes.iter().filter(|o| **o == Submission::Written);
+    assert_eq!(written.count(), 1, "{outcomes:?}");
+    let replayed = |o: &&Submission| matches!(o, Submission::Replayed { .. });
+    assert_eq!(outcomes.iter().filter(replayed).count(), 15, "{outcomes:?}");
+    assert_eq!(keys(catalog, "n@", None, 99).await.len(), 1);
 }

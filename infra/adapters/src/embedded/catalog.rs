@@ -4,13 +4,20 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use stoker_domain::TenantId;
-use stoker_domain::port::{Catalog, CatalogKind, Entry, Expect, Put, StoreError};
+use stoker_domain::port::{
+    Catalog, CatalogKind, Creation, Entry, Expect, Idempotency, Put, StoreError, Submission,
+};
+use stoker_domain::time::Clock;
 
-use super::change::integer;
+use super::change::{self, integer};
 use super::database::failed;
 use super::jobs::rows_max;
 use super::store::EmbeddedStore;
 use crate::codec::{decode, encode};
+
+/// Writes a document where there is none.
+const INSERT: &str = "INSERT INTO document (kind, tenant, key, revision, value)
+    VALUES (?1, ?2, ?3, ?5 + 1, ?4) ON CONFLICT DO NOTHING";
 
 #[async_trait]
 impl Catalog for EmbeddedStore {
@@ -25,11 +32,7 @@ impl Catalog for EmbeddedStore {
         let (tenant, key, value) = (tenant.to_string(), key.to_owned(), encode(value)?);
         let write = move |db: &Connection| {
             let (sql, revision) = match expect {
-                Expect::Absent => (
-                    "INSERT INTO document (kind, tenant, key, revision, value)
-                     VALUES (?1, ?2, ?3, ?5 + 1, ?4) ON CONFLICT DO NOTHING",
-                    0,
-                ),
+                Expect::Absent => (INSERT, 0),
                 Expect::Revision(revision) => (
                     "UPDATE document SET revision = ?5 + 1, value = ?4
                      WHERE kind = ?1 AND tenant = ?2 AND key = ?3 AND revision = ?5",
@@ -45,6 +48,43 @@ impl Catalog for EmbeddedStore {
             } else {
                 Put::Written
             })
+        };
+        self.jobs.writer.write(write).await
+    }
+
+    async fn submit(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        document: Option<(&str, &Value)>,
+        idempotency: &Idempotency,
+    ) -> Result<Submission, StoreError> {
+        let (tenant, idempotency) = (tenant.to_string(), idempotency.clone());
+        let now_ms = self.clock.now().as_millis();
+        let document = match document {
+            Some((key, value)) => Some((key.to_owned(), encode(value)?)),
+            None => None,
+        };
+        let write = move |db: &Connection| {
+            let Idempotency {
+                key, body_blake3, ..
+            } = &idempotency;
+            match change::replayed(db, &tenant, key, body_blake3)? {
+                Some(Creation::Replayed { answer }) => return Ok(Submission::Replayed { answer }),
+                Some(_) => return Ok(Submission::Mismatch),
+                None => {}
+            }
+            if let Some((key, value)) = &document {
+                let mut statement = db.prepare_cached(INSERT).map_err(failed)?;
+                let written = statement
+                    .execute(params![kind.as_str(), tenant, key, value, 0])
+                    .map_err(failed)?;
+                if written == 0 {
+                    return Ok(Submission::Conflict);
+                }
+            }
+            change::remember(db, &tenant, &idempotency, now_ms)?;
+            Ok(Submission::Written)
         };
         self.jobs.writer.write(write).await
     }

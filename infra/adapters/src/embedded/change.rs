@@ -70,19 +70,7 @@ pub(super) fn create(
     if let Some(earlier) = earlier {
         return Ok(earlier);
     }
-    forget(connection, now_ms)?;
-    run(
-        connection,
-        "INSERT INTO idempotency (tenant, key, body_blake3, answer, created_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![
-            row.tenant,
-            idempotency.key,
-            idempotency.body_blake3,
-            idempotency.answer,
-            now_ms
-        ],
-    )?;
+    remember(connection, &row.tenant, idempotency, now_ms)?;
     run(
         connection,
         "INSERT INTO job (id, tenant, pool, active, state, project, name, revision, token, record)
@@ -125,6 +113,28 @@ pub(super) fn replayed(
             Creation::Mismatch
         }
     }))
+}
+
+/// Keeps the answer to a request.
+pub(super) fn remember(
+    connection: &Connection,
+    tenant: &str,
+    idempotency: &Idempotency,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    forget(connection, now_ms)?;
+    run(
+        connection,
+        "INSERT INTO idempotency (tenant, key, body_blake3, answer, created_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            tenant,
+            idempotency.key,
+            idempotency.body_blake3,
+            idempotency.answer,
+            now_ms
+        ],
+    )
 }
 
 /// Rows are numbered in the order of their making, so the oldest need no index.

@@ -4,8 +4,11 @@ use async_trait::async_trait;
 use redis::{Cmd, Pipeline};
 use serde_json::Value;
 use stoker_domain::TenantId;
-use stoker_domain::port::{Catalog, CatalogKind, Entry, Expect, Put, StoreError};
+use stoker_domain::port::{
+    Catalog, CatalogKind, Entry, Expect, Idempotency, Put, StoreError, Submission,
+};
 
+use super::changes::REMEMBERED_MS;
 use super::{RedisStore, script};
 use crate::codec::{decode, encode};
 
@@ -38,6 +41,35 @@ impl Catalog for RedisStore {
         } else {
             Put::Written
         })
+    }
+
+    async fn submit(
+        &self,
+        kind: CatalogKind,
+        tenant: &TenantId,
+        document: Option<(&str, &Value)>,
+        idempotency: &Idempotency,
+    ) -> Result<Submission, StoreError> {
+        let [documents, keys] = self.keys.documents(kind, tenant);
+        let mut call = script::SUBMIT_DOCUMENT.prepare_invoke();
+        call.key(self.keys.idempotency(tenant, &idempotency.key))
+            .key(documents)
+            .key(keys)
+            .arg(&idempotency.body_blake3)
+            .arg(&idempotency.answer)
+            .arg(REMEMBERED_MS);
+        if let Some((key, value)) = document {
+            call.arg(key).arg(encode(value)?);
+        }
+        let outcome: Vec<String> = self.script(&call).await?;
+        match outcome.first().map(String::as_str) {
+            Some("written") => Ok(Submission::Written),
+            Some("conflict") => Ok(Submission::Conflict),
+            Some("replayed") => Ok(Submission::Replayed {
+                answer: outcome.into_iter().nth(1).unwrap_or_default(),
+            }),
+            _ => Ok(Submission::Mismatch),
+        }
     }
 
     async fn get(

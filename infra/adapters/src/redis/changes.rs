@@ -9,7 +9,7 @@ use super::{RedisStore, script, unexpected};
 use crate::codec::EncodedChange;
 
 /// How long idempotency keys are remembered.
-const REMEMBERED_MS: u64 = 48 * 3_600 * 1_000;
+pub(super) const REMEMBERED_MS: u64 = 48 * 3_600 * 1_000;
 
 impl RedisStore {
     pub(super) async fn create(

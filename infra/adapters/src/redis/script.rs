@@ -22,5 +22,6 @@ scripts! {
     REMOVE_WORKER = "remove_worker.lua",
     RENEW = "renew.lua",
     RESIGN = "resign.lua",
+    SUBMIT_DOCUMENT = "submit_document.lua",
     UPDATE = "update.lua",
 }
