@@ -221,7 +221,7 @@ fn dilation_and_groups() {
 
 #[test]
 fn parts_are_cut_into_tiles_and_groups() {
-    for groups in [1, 2, 16] {
+    for (groups, height, width) in [(1, 11, 13), (2, 11, 13), (16, 21, 23)] {
         let blocks = format!(
             r#"{{"type": "conv2d", "channels": 16, "kernel": 3, "padding": 1}},
                {{"type": "activation", "function": "tanh"}},
@@ -229,8 +229,8 @@ fn parts_are_cut_into_tiles_and_groups() {
                  "groups": {groups}}},
                {{"type": "flatten"}}, {{"type": "linear", "units": 2}}"#
         );
-        let model = layers("[2, 11, 13]", &blocks);
-        let kernels = check(&model, 2 * 11 * 13, Target::Classes(2), 3, 3);
+        let model = layers(&format!("[2, {height}, {width}]"), &blocks);
+        let kernels = check(&model, 2 * height * width, Target::Classes(2), 3, 3);
         assert!(kernels.contains("partials: Some"), "{kernels}");
     }
 }

@@ -66,6 +66,35 @@ impl Cut {
         }
     }
 
+    /// y = conv(x, W) of the tile, part by part.
+    fn multiply(
+        &self,
+        level: Level,
+        k_block: usize,
+        conv: &Conv,
+        [y, columns]: [&mut [f32]; 2],
+        [x, transposed]: [&[f32]; 2],
+    ) {
+        let (positions, window, count) =
+            (self.positions(conv), conv.window(), conv.group_outputs());
+        let weight = Matrix::new(transposed, window, conv.out_channels);
+        for part in 0..conv.groups() {
+            self.unfold(level, conv, part, x, columns);
+            let (windows, rest) = columns.split_at_mut(positions * window);
+            let windows = Matrix::new(windows, positions, window);
+            let weight = weight.columns_from(part * count, count);
+            if conv.cuts == 0 {
+                return multiply(level, k_block, y, false, windows, weight);
+            }
+            let out = &mut rest[..positions * count];
+            multiply(level, k_block, out, false, windows, weight);
+            let each = y.chunks_exact_mut(conv.out_channels);
+            for (y, out) in each.zip(out.chunks_exact(count)) {
+                y[part * count..][..count].copy_from_slice(out);
+            }
+        }
+    }
+
     fn fold(&self, level: Level, conv: &Conv, part: usize, dx: &mut [f32], columns: &[f32]) {
         let each = columns.chunks_exact(self.image_columns(conv));
         for (index, columns) in each.enumerate() {
@@ -97,7 +126,6 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     };
     let plan = context.plan();
     let rows = plan.rows.div_ceil(groups);
-    let window = conv.window();
     let weight = context.parameter(*weight);
     let epilogue = Epilogue {
         level: context.level,
@@ -115,7 +143,6 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         conv.out_channels,
     );
     let transposed = &*transposed;
-    let weight = Matrix::new(transposed, window, conv.out_channels);
     let sizes = [
         (x, rows * conv.in_floats()),
         (y, out),
@@ -128,27 +155,15 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
             return epilogue.apply(y, pre);
         }
         for cut in tiles(conv, x.len() / conv.in_floats()) {
-            let positions = cut.positions(conv);
             let outputs = cut.outputs(conv);
             let y = &mut y[outputs.clone()];
-            for part in 0..conv.groups() {
-                cut.unfold(epilogue.level, conv, part, x, columns);
-                let (windows, rest) = columns.split_at_mut(positions * window);
-                let windows = Matrix::new(windows, positions, window);
-                let count = conv.group_outputs();
-                let weight = weight.columns_from(part * count, count);
-                let out = match conv.cuts {
-                    0 => &mut *y,
-                    _ => &mut rest[..positions * count],
-                };
-                multiply(epilogue.level, plan.k_block, out, false, windows, weight);
-                if conv.cuts > 0 {
-                    let each = y.chunks_exact_mut(conv.out_channels);
-                    for (y, out) in each.zip(rest.chunks_exact(count)) {
-                        y[part * count..][..count].copy_from_slice(out);
-                    }
-                }
-            }
+            cut.multiply(
+                epilogue.level,
+                plan.k_block,
+                conv,
+                [y, columns],
+                [x, transposed],
+            );
             let pre = if pre.is_empty() {
                 &mut []
             } else {
