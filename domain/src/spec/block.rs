@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::check::Checks;
+use crate::error::FieldError;
 
 /// Element-wise non-linearities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -36,7 +37,35 @@ pub enum Block {
         #[serde(default = "default_true")]
         bias: bool,
     },
-    /// 2-D cross-correlation; `[c, h, w]` to `[channels, h', w']`. Weight `[channels, c, k, k]`.
+    /// 1-D cross-correlation along a sequence; `[length, n]` to `[length', channels]`. Weight
+    /// `[channels, n / groups, kernel]`.
+    Conv1d {
+        /// Output channels.
+        channels: u32,
+        /// Positions of the kernel.
+        kernel: u32,
+        /// Step of the window.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        stride: u32,
+        /// Zeros added on each side.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        padding: u32,
+        /// Positions from one number of a window to the next.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        dilation: u32,
+        /// Parts of the channels that see nothing of each other; divides n and `channels`.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        groups: u32,
+        /// Whether zeros are added before the sequence alone, `dilation * (kernel - 1)` of them: a
+        /// position sees itself and those before it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        causal: bool,
+        /// Whether a bias per channel is added.
+        #[serde(default = "default_true")]
+        bias: bool,
+    },
+    /// 2-D cross-correlation; `[c, h, w]` to `[channels, h', w']`. Weight
+    /// `[channels, c / groups, k, k]`.
     Conv2d {
         /// Output channels.
         channels: u32,
@@ -48,6 +77,13 @@ pub enum Block {
         /// Zeros added on each side.
         #[serde(default)]
         padding: u32,
+        /// Rows and columns from one number of a window to the next.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        dilation: u32,
+        /// Parts of the channels that see nothing of each other; divides c and `channels`, and is
+        /// c for a depthwise convolution.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        groups: u32,
         /// Whether a bias per channel is added.
         #[serde(default = "default_true")]
         bias: bool,
@@ -59,7 +95,23 @@ pub enum Block {
         /// Step of the window; the kernel's size when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stride: Option<u32>,
+        /// Rows and columns added on each side, which no maximum takes; at most half of `kernel`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        padding: u32,
     },
+    /// Mean over windows, padding counted as zeros.
+    AvgPool2d {
+        /// Height and width of the window.
+        kernel: u32,
+        /// Step of the window; the kernel's size when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<u32>,
+        /// Zeros added on each side; at most half of `kernel`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        padding: u32,
+    },
+    /// Mean over all positions; `[c, h, w]` to `[c]`, `[length, n]` to `[n]`.
+    GlobalAvgPool {},
     /// Any shape to `[n]`.
     Flatten {},
     /// An element-wise non-linearity.
@@ -140,14 +192,30 @@ const fn default_one() -> u32 {
     1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 impl Block {
     /// The block's type as it is written in a spec.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
         match self {
             Self::Linear { .. } => "linear",
+            Self::Conv1d { .. } => "conv1d",
             Self::Conv2d { .. } => "conv2d",
             Self::MaxPool2d { .. } => "max_pool2d",
+            Self::AvgPool2d { .. } => "avg_pool2d",
+            Self::GlobalAvgPool {} => "global_avg_pool",
             Self::Flatten {} => "flatten",
             Self::Activation { .. } => "activation",
             Self::Dropout { .. } => "dropout",
@@ -165,20 +233,10 @@ impl Block {
     pub(super) fn validate(&self, at: &str, checks: &mut Checks) {
         match self {
             Self::Linear { units, .. } => checks.width(format!("{at}.units"), *units),
-            Self::Conv2d {
-                channels,
-                kernel,
-                stride,
-                ..
-            } => {
-                checks.width(format!("{at}.channels"), *channels);
-                checks.width(format!("{at}.kernel"), *kernel);
-                checks.width(format!("{at}.stride"), *stride);
-            }
-            Self::MaxPool2d { kernel, stride } => {
-                checks.width(format!("{at}.kernel"), *kernel);
-                checks.width(format!("{at}.stride"), stride.unwrap_or(1));
-            }
+            Self::Conv1d { .. }
+            | Self::Conv2d { .. }
+            | Self::MaxPool2d { .. }
+            | Self::AvgPool2d { .. } => self.validate_windows(at, checks),
             Self::Dropout { rate } => checks.share(format!("{at}.rate"), *rate),
             Self::Embedding {
                 units,
@@ -198,7 +256,62 @@ impl Block {
             Self::Attention {
                 heads, kv_heads, ..
             } => checks.heads(&format!("{at}."), *heads, *kv_heads),
-            Self::Flatten {} | Self::Activation { .. } | Self::Add {} => {}
+            Self::GlobalAvgPool {} | Self::Flatten {} | Self::Activation { .. } | Self::Add {} => {}
+        }
+    }
+
+    fn validate_windows(&self, at: &str, checks: &mut Checks) {
+        match self {
+            Self::Conv1d {
+                channels,
+                kernel,
+                stride,
+                padding,
+                dilation,
+                groups,
+                causal,
+                ..
+            } => {
+                let sizes = [*channels, *kernel, *stride, *dilation, *groups];
+                checks.conv(at, sizes);
+                if *causal && *padding > 0 {
+                    let message = "a causal convolution has a padding of its own: leave it out";
+                    checks
+                        .0
+                        .push(FieldError::new(format!("{at}.padding"), message));
+                }
+            }
+            Self::Conv2d {
+                channels,
+                kernel,
+                stride,
+                dilation,
+                groups,
+                ..
+            } => {
+                let sizes = [*channels, *kernel, *stride, *dilation, *groups];
+                checks.conv(at, sizes);
+            }
+            Self::MaxPool2d {
+                kernel,
+                stride,
+                padding,
+            }
+            | Self::AvgPool2d {
+                kernel,
+                stride,
+                padding,
+            } => {
+                checks.width(format!("{at}.kernel"), *kernel);
+                checks.width(format!("{at}.stride"), stride.unwrap_or(1));
+                if *padding > kernel / 2 {
+                    let message = format!("{padding} is more than half of the kernel, {kernel}");
+                    checks
+                        .0
+                        .push(FieldError::new(format!("{at}.padding"), message));
+                }
+            }
+            _ => {}
         }
     }
 }

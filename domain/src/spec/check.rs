@@ -54,6 +54,16 @@ impl Checks {
         }
     }
 
+    /// Channels, kernel, stride, dilation and groups of a convolution.
+    pub(super) fn conv(&mut self, at: &str, sizes: [u32; 5]) {
+        let names = ["channels", "kernel", "stride", "dilation", "groups"];
+        for (name, size) in names.into_iter().zip(sizes) {
+            self.width(format!("{at}.{name}"), size);
+        }
+        let [channels, .., groups] = sizes;
+        self.divides(format!("{at}.groups"), groups, channels, "`channels`");
+    }
+
     pub(super) fn heads(&mut self, at: &str, heads: u32, kv_heads: Option<u32>) {
         self.width(format!("{at}heads"), heads);
         self.optional_width(format!("{at}kv_heads"), kv_heads);

@@ -3,6 +3,8 @@
 //! A gradient's buffer may stand for the gradients of several values, as behind a sum. It is
 //! changed in place only where it stands for one.
 
+mod image;
+
 use std::collections::{HashMap, HashSet};
 
 use stoker_domain::spec::Activation;
@@ -207,7 +209,7 @@ impl Backward<'_> {
                 });
                 Some(y)
             }
-            _ => None,
+            _ => self.of_image(op),
         }
     }
 

@@ -109,14 +109,16 @@ fn row_shape(shape: &[usize], width: usize) -> Result<Shape, FieldError> {
     }
     match *shape {
         [features] => Ok(Shape::flat(features)),
+        [length, features] => Ok(Shape::Sequence { length, features }),
         [channels, height, width] => Ok(Shape::Image {
             channels,
             height,
             width,
         }),
         _ => {
-            let message =
-                format!("{shape:?} given, [features] or [channels, height, width] needed");
+            let message = format!(
+                "{shape:?} given, [features], [length, features] or [channels, height, width] needed"
+            );
             Err(FieldError::new("input", message))
         }
     }
@@ -174,6 +176,8 @@ impl Builder {
                 kernel: *kernel,
                 stride: 1,
                 padding: kernel / 2,
+                dilation: 1,
+                groups: 1,
                 bias: true,
             };
             self.push(field.clone(), block);
@@ -187,6 +191,7 @@ impl Builder {
                 let block = Block::MaxPool2d {
                     kernel: *pool,
                     stride: None,
+                    padding: 0,
                 };
                 self.push("pool".to_owned(), block);
             }

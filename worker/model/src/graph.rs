@@ -309,21 +309,26 @@ fn add_layer(
             let outputs = *units as usize;
             add_linear(graph, path, x, shape, outputs, *bias)
         }
-        Block::Conv2d {
-            channels,
+        Block::Conv1d { .. } | Block::Conv2d { .. } => {
+            let (window, bias) = image::window_of(&layer.block);
+            let conv = image::conv_geometry(shape, &window)?;
+            image::add_conv(graph, path, x, conv, bias)
+        }
+        Block::MaxPool2d {
             kernel,
             stride,
             padding,
-            bias,
+        }
+        | Block::AvgPool2d {
+            kernel,
+            stride,
+            padding,
         } => {
-            let sizes = [*channels, *kernel, *stride, *padding].map(|n| n as usize);
-            let conv = image::conv_geometry(shape, sizes)?;
-            image::add_conv(graph, path, x, conv, *bias)
+            let sizes = [*kernel, stride.unwrap_or(*kernel), *padding].map(|n| n as usize);
+            let mean = matches!(layer.block, Block::AvgPool2d { .. });
+            image::add_pool(graph, path, (x, shape), sizes, mean)
         }
-        Block::MaxPool2d { kernel, stride } => {
-            let (kernel, stride) = (*kernel as usize, stride.unwrap_or(*kernel) as usize);
-            image::add_pool(graph, path, x, shape, kernel, stride)
-        }
+        Block::GlobalAvgPool {} => image::add_mean(graph, path, (x, shape)),
         Block::Flatten {} => Ok((x, shape.flatten())),
         Block::Activation { function } => {
             let (y, function) = (graph.value(path, same), *function);

@@ -23,7 +23,7 @@ pub struct Kernel {
     pub groups: usize,
 }
 
-/// Geometry of a convolution. Images are `[height, width, channels]`.
+/// Geometry of a convolution. Images are `[height, width, channels]`; a sequence is one of width 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv {
     /// Input channels.
@@ -38,14 +38,29 @@ pub struct Conv {
     pub out_height: usize,
     /// Output width.
     pub out_width: usize,
-    /// Height and width of the kernel.
+    /// Height of the kernel, and its width unless `line`.
     pub kernel: usize,
     /// Step of the window.
     pub stride: usize,
-    /// Zeros on each side.
+    /// Zeros above, and on the left unless `line`. Those below and on the right follow from the
+    /// size of the output.
     pub padding: usize,
     /// What is unfolded at a time.
     pub tile: Tile,
+    /// Whether the kernel is 1 wide, with no padding beside it: over sequences.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub line: bool,
+    /// Rows and columns from one number of a window to the next, less 1.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gap: usize,
+    /// Parts of the channels that see nothing of each other, less 1.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cuts: usize,
+}
+
+/// Whether a field may be left out of a plan's form, and so of its hash.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The part of a batch whose windows are unfolded at a time: whole images, or rows of one image.
@@ -58,10 +73,58 @@ pub struct Tile {
 }
 
 impl Conv {
-    /// Numbers in one window.
+    /// Width of the kernel.
+    #[must_use]
+    pub const fn kernel_width(&self) -> usize {
+        if self.line { 1 } else { self.kernel }
+    }
+
+    /// Zeros on the left.
+    #[must_use]
+    pub const fn padding_left(&self) -> usize {
+        if self.line { 0 } else { self.padding }
+    }
+
+    /// Rows and columns from one number of a window to the next.
+    #[must_use]
+    pub const fn dilation(&self) -> usize {
+        self.gap + 1
+    }
+
+    /// Parts of the channels that see nothing of each other.
+    #[must_use]
+    pub const fn groups(&self) -> usize {
+        self.cuts + 1
+    }
+
+    /// Input channels of one part.
+    #[must_use]
+    pub const fn group_inputs(&self) -> usize {
+        self.in_channels / self.groups()
+    }
+
+    /// Output channels of one part.
+    #[must_use]
+    pub const fn group_outputs(&self) -> usize {
+        self.out_channels / self.groups()
+    }
+
+    /// Whether each channel is by itself.
+    #[must_use]
+    pub const fn is_depthwise(&self) -> bool {
+        self.cuts > 0 && self.groups() == self.in_channels && self.groups() == self.out_channels
+    }
+
+    /// Numbers in one window of one part.
     #[must_use]
     pub const fn window(&self) -> usize {
-        self.kernel * self.kernel * self.in_channels
+        self.kernel * self.kernel_width() * self.group_inputs()
+    }
+
+    /// Numbers in one output image.
+    #[must_use]
+    pub const fn out_floats(&self) -> usize {
+        self.positions() * self.out_channels
     }
 
     /// Numbers in one input image.
@@ -76,14 +139,23 @@ impl Conv {
         self.out_height * self.out_width
     }
 
-    /// Numbers in the unfolded windows of one tile.
+    /// Numbers in the unfolded windows of one tile, with the outputs of one part where there is
+    /// more than one. A depthwise convolution unfolds nothing, but has its weight transposed.
     #[must_use]
     pub const fn tile_floats(&self) -> usize {
-        self.tile.images * self.tile.rows * self.out_width * self.window()
+        if self.is_depthwise() {
+            return self.window() * self.out_channels;
+        }
+        let outputs = if self.cuts > 0 {
+            self.group_outputs()
+        } else {
+            0
+        };
+        self.tile.images * self.tile.rows * self.out_width * (self.window() + outputs)
     }
 }
 
-/// Geometry of a max pooling. Images are `[height, width, channels]`.
+/// Geometry of a pooling. Images are `[height, width, channels]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
     /// Channels.
@@ -100,6 +172,9 @@ pub struct Pool {
     pub kernel: usize,
     /// Step of the window.
     pub stride: usize,
+    /// Rows and columns on each side that aren't there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub padding: usize,
 }
 
 /// Geometry of self-attention over `[length, (heads + 2 kv_heads) head_floats]`: the queries of
@@ -203,7 +278,7 @@ pub enum Op {
         inputs: usize,
         outputs: usize,
     },
-    /// y = f(conv(x, W) + b), with W `[out_channels, kernel, kernel, in_channels]`.
+    /// y = f(conv(x, W) + b), with W `[out_channels, kernel, kernel_width, group_inputs]`.
     Conv2d {
         x: ValueId,
         y: ValueId,
@@ -211,7 +286,7 @@ pub enum Op {
         bias: Option<ParameterId>,
         activation: Option<Activation>,
         pre: Option<ValueId>,
-        /// W transposed: `[window, out_channels]`.
+        /// W transposed: `[window, out_channels]`, the windows of all parts side by side.
         transposed: Option<ValueId>,
         conv: Conv,
         /// Unfolded windows, a tile per group.
@@ -270,6 +345,28 @@ pub enum Op {
         y: ValueId,
         dx: ValueId,
         pool: Pool,
+    },
+    /// y = the mean of each window, of which what isn't there counts as zeros.
+    AveragePool { x: ValueId, y: ValueId, pool: Pool },
+    /// dx: each window's dy is shared out.
+    AveragePoolGrad {
+        dy: ValueId,
+        dx: ValueId,
+        pool: Pool,
+    },
+    /// y = the mean of x, `[positions, columns]`, over the positions.
+    Mean {
+        x: ValueId,
+        y: ValueId,
+        positions: usize,
+        columns: usize,
+    },
+    /// dx: dy / positions at each position.
+    MeanGrad {
+        dy: ValueId,
+        dx: ValueId,
+        positions: usize,
+        columns: usize,
     },
     /// y = x with each number dropped with probability `rate`, the rest scaled. In evaluation a
     /// copy.
@@ -367,6 +464,8 @@ impl Op {
             | Self::AddBias { x, y, .. }
             | Self::Activate { x, y, .. }
             | Self::MaxPool { x, y, .. }
+            | Self::AveragePool { x, y, .. }
+            | Self::Mean { x, y, .. }
             | Self::Dropout { x, y, .. }
             | Self::Embedding { x, y, .. }
             | Self::Copy { x, y } => (vec![*x], vec![*y]),
@@ -416,7 +515,9 @@ impl Op {
             } => (vec![*dy, *x, *probabilities], some(&[Some(*dx), *scratch])),
             Self::Add { a, b, y } => (vec![*a, *b], vec![*y]),
             Self::AddTo { d, x } => (vec![*d, *x], vec![*d]),
-            Self::LinearGradInput { dy, dx, .. } => (vec![*dy], vec![*dx]),
+            Self::LinearGradInput { dy, dx, .. }
+            | Self::AveragePoolGrad { dy, dx, .. }
+            | Self::MeanGrad { dy, dx, .. } => (vec![*dy], vec![*dx]),
             Self::Conv2dGradWeight {
                 dy,
                 x,

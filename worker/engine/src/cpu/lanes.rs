@@ -146,6 +146,13 @@ simd! {
         }
     }
 
+    /// a = a · factor.
+    fn scale(a: &mut [f32], factor: f32) {
+        for a in a {
+            *a *= factor;
+        }
+    }
+
     /// Adds every row of `d` to `sums`, in order.
     fn add_rows(sums: &mut [f32], d: &[f32]) {
         for row in d.chunks_exact(sums.len()) {

@@ -53,6 +53,19 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// `count` of its columns.
+    pub(crate) fn columns_from(self, first: usize, count: usize) -> Self {
+        assert!(
+            first + count <= self.columns,
+            "columns are inside the matrix"
+        );
+        Self {
+            values: &self.values[first * self.column_stride..],
+            columns: count,
+            ..self
+        }
+    }
+
     /// The transpose, without moving anything.
     pub(crate) const fn transposed(self) -> Self {
         Self {

@@ -20,7 +20,7 @@ fn kernel_names(plan: &Plan) -> String {
 }
 
 /// Compares loss and gradients on `rows` rows of a shard that has room for `room`.
-fn check(model: &str, width: usize, target: Target, room: usize, rows: usize) -> String {
+pub(super) fn check(model: &str, width: usize, target: Target, room: usize, rows: usize) -> String {
     let loss = match target {
         Target::Classes(_) | Target::Sequence { .. } => "cross_entropy",
         Target::Values(_) | Target::Quantiles { .. } => "mse",
@@ -115,7 +115,7 @@ fn compare(
     }
 }
 
-fn layers(input: &str, blocks: &str) -> String {
+pub(super) fn layers(input: &str, blocks: &str) -> String {
     format!(r#"{{"input": {input}, "layers": [{blocks}]}}"#)
 }
 

@@ -4,6 +4,7 @@ mod clip;
 mod determinism;
 mod gradients;
 mod guard;
+mod images;
 mod losses;
 mod reference;
 mod resume;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
 use stoker_model::{Op, Plan};
 
-use super::{losses, sequence};
+use super::{images, losses, sequence};
 use crate::TargetRows;
 use crate::cpu::lanes;
 use crate::cpu::simd::Level;
@@ -121,22 +121,26 @@ impl<'a> Reference<'a> {
                         x.iter_mut().zip(other).for_each(|(x, other)| *x += other);
                     }
                 }
-                Block::Conv2d {
-                    channels,
+                Block::Conv1d { bias, .. } | Block::Conv2d { bias, .. } => {
+                    let weight = next();
+                    let bias = bias.then(&mut next);
+                    (x, shape) = images::conv(&x, &shape, weight, bias, &layer.block);
+                }
+                Block::MaxPool2d {
                     kernel,
                     stride,
                     padding,
-                    bias,
+                }
+                | Block::AvgPool2d {
+                    kernel,
+                    stride,
+                    padding,
                 } => {
-                    let weight = next();
-                    let bias = bias.then(&mut next);
-                    let sizes = [channels, kernel, stride, padding].map(|n| n as usize);
-                    (x, shape) = conv(&x, &shape, weight, bias, sizes);
+                    let sizes = [kernel, stride.unwrap_or(kernel), padding].map(|n| n as usize);
+                    let mean = matches!(layer.block, Block::AvgPool2d { .. });
+                    (x, shape) = images::pool(&x, &shape, sizes, mean);
                 }
-                Block::MaxPool2d { kernel, stride } => {
-                    let stride = stride.unwrap_or(kernel) as usize;
-                    (x, shape) = pool(&x, &shape, kernel as usize, stride);
-                }
+                Block::GlobalAvgPool {} => (x, shape) = images::mean(&x, &shape),
                 Block::Flatten {} => shape = vec![x.len()],
                 Block::Activation { function } => {
                     x.iter_mut().for_each(|x| *x = activation(*x, function));
@@ -172,69 +176,6 @@ fn linear(x: &[f64], weight: &[f64], bias: Option<&[f64]>, units: usize) -> Vec<
         product + bias.map_or(0.0, |bias| bias[unit])
     };
     (0..units).map(unit).collect()
-}
-
-fn conv(
-    x: &[f64],
-    shape: &[usize],
-    weight: &[f64],
-    bias: Option<&[f64]>,
-    [out, kernel, stride, padding]: [usize; 4],
-) -> (Vec<f64>, Vec<usize>) {
-    let &[channels, height, width] = shape else {
-        panic!("a convolution takes images")
-    };
-    let count = |size: usize| (size + 2 * padding - kernel) / stride + 1;
-    let (out_height, out_width) = (count(height), count(width));
-    let mut y = Vec::new();
-    for o in 0..out {
-        for oy in 0..out_height {
-            for ox in 0..out_width {
-                let mut sum = bias.map_or(0.0, |bias| bias[o]);
-                for c in 0..channels {
-                    for ky in 0..kernel {
-                        for kx in 0..kernel {
-                            let (iy, ix) = (oy * stride + ky, ox * stride + kx);
-                            if iy < padding || ix < padding {
-                                continue;
-                            }
-                            let (iy, ix) = (iy - padding, ix - padding);
-                            if iy < height && ix < width {
-                                let w = weight[((o * channels + c) * kernel + ky) * kernel + kx];
-                                sum += w * x[(c * height + iy) * width + ix];
-                            }
-                        }
-                    }
-                }
-                y.push(sum);
-            }
-        }
-    }
-    (y, vec![out, out_height, out_width])
-}
-
-fn pool(x: &[f64], shape: &[usize], kernel: usize, stride: usize) -> (Vec<f64>, Vec<usize>) {
-    let &[channels, height, width] = shape else {
-        panic!("a pooling takes images")
-    };
-    let count = |size: usize| (size - kernel) / stride + 1;
-    let (out_height, out_width) = (count(height), count(width));
-    let mut y = Vec::new();
-    for c in 0..channels {
-        for oy in 0..out_height {
-            for ox in 0..out_width {
-                let mut max = f64::NEG_INFINITY;
-                for ky in 0..kernel {
-                    for kx in 0..kernel {
-                        max =
-                            max.max(x[(c * height + oy * stride + ky) * width + ox * stride + kx]);
-                    }
-                }
-                y.push(max);
-            }
-        }
-    }
-    (y, vec![channels, out_height, out_width])
 }
 
 fn activation(x: f64, function: Activation) -> f64 {

@@ -6,6 +6,7 @@
 
 mod attention;
 mod conv;
+mod depthwise;
 mod elementwise;
 mod embedding;
 mod linear;
@@ -72,6 +73,14 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::MaxPoolGrad { dy, x, y, dx, pool } => {
             pool::grad([*dy, *x, *y, *dx], pool, groups, context);
         }
+        Op::AveragePool { x, y, pool } => pool::average((*x, *y), pool, groups, context),
+        Op::AveragePoolGrad { dy, dx, pool } => {
+            pool::average_grad((*dy, *dx), pool, groups, context);
+        }
+        Op::Mean { x, y, columns, .. } => pool::mean((*x, *y), *columns, groups, context),
+        Op::MeanGrad {
+            dy, dx, columns, ..
+        } => pool::mean_grad((*dy, *dx), *columns, groups, context),
         Op::ToChannelsLast {
             x,
             y,

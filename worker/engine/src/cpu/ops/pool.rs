@@ -1,4 +1,4 @@
-//! Max pooling over `[height, width, channels]`. Nothing is kept for the way back: the maximum is
+//! Pooling over `[height, width, channels]`. Nothing is kept for the way back: the maximum is
 //! found again.
 
 use stoker_model::{Pool, ValueId};
@@ -17,14 +17,19 @@ fn windows(pool: &Pool) -> impl Iterator<Item = (usize, impl Iterator<Item = usi
         out_width,
         kernel,
         stride,
+        padding,
+        in_height,
         ..
     } = *pool;
+    let inside = move |out: usize, size: usize| {
+        let first = (out * stride).saturating_sub(padding);
+        first..(out * stride + kernel - padding).min(size)
+    };
     (0..pool.out_height).flat_map(move |out_y| {
         (0..out_width).map(move |out_x| {
-            let numbers = (0..kernel).flat_map(move |ky| {
-                (0..kernel).map(move |kx| {
-                    ((out_y * stride + ky) * in_width + out_x * stride + kx) * channels
-                })
+            let rows = inside(out_y, in_height);
+            let numbers = rows.flat_map(move |y| {
+                inside(out_x, in_width).map(move |x| (y * in_width + x) * channels)
             });
             ((out_y * out_width + out_x) * channels, numbers)
         })
@@ -118,4 +123,106 @@ fn give(
             );
         }
     }
+}
+
+/// y = each window's mean.
+pub(super) fn average(
+    (x, y): (ValueId, ValueId),
+    pool: &Pool,
+    groups: usize,
+    context: &mut Context<'_>,
+) {
+    let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
+    let (input, output) = sizes(pool);
+    let share = share_of(pool.kernel * pool.kernel);
+    let [x, y] = context.arena.views([x, y]);
+    let buffers = [(x, rows * input), (y, rows * output)];
+    each_group(groups, buffers, |_, [x, y]| {
+        for (x, y) in x.chunks_exact(input).zip(y.chunks_exact_mut(output)) {
+            for (out, numbers) in windows(pool) {
+                let y = &mut y[out..out + pool.channels];
+                y.fill(0.0);
+                for at in numbers {
+                    lanes::add(level, y, &x[at..at + pool.channels]);
+                }
+                lanes::scale(level, y, share);
+            }
+        }
+    });
+}
+
+/// dx: each window's dy is shared out.
+pub(super) fn average_grad(
+    (dy, dx): (ValueId, ValueId),
+    pool: &Pool,
+    groups: usize,
+    context: &mut Context<'_>,
+) {
+    let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
+    let (input, output) = sizes(pool);
+    let share = share_of(pool.kernel * pool.kernel);
+    let [dy, dx] = context.arena.views([dy, dx]);
+    let buffers = [(dy, rows * output), (dx, rows * input)];
+    each_group(groups, buffers, |_, [dy, dx]| {
+        dx.fill(0.0);
+        for (dy, dx) in dy.chunks_exact(output).zip(dx.chunks_exact_mut(input)) {
+            for (out, numbers) in windows(pool) {
+                for at in numbers {
+                    let dx = &mut dx[at..at + pool.channels];
+                    lanes::add(level, dx, &dy[out..out + pool.channels]);
+                }
+            }
+        }
+        lanes::scale(level, dx, share);
+    });
+}
+
+/// y = the mean over positions.
+pub(super) fn mean(
+    (x, y): (ValueId, ValueId),
+    columns: usize,
+    groups: usize,
+    context: &mut Context<'_>,
+) {
+    let plan = context.plan();
+    let (rows, level) = (plan.rows.div_ceil(groups), context.level);
+    let floats = plan.values[x.0].row_floats;
+    let share = share_of(floats / columns);
+    let [x, y] = context.arena.views([x, y]);
+    let buffers = [(x, rows * floats), (y, rows * columns)];
+    each_group(groups, buffers, |_, [x, y]| {
+        y.fill(0.0);
+        for (x, y) in x.chunks_exact(floats).zip(y.chunks_exact_mut(columns)) {
+            lanes::add_rows(level, y, x);
+        }
+        lanes::scale(level, y, share);
+    });
+}
+
+/// dx: dy's share at each position.
+pub(super) fn mean_grad(
+    (dy, dx): (ValueId, ValueId),
+    columns: usize,
+    groups: usize,
+    context: &mut Context<'_>,
+) {
+    let plan = context.plan();
+    let (rows, level) = (plan.rows.div_ceil(groups), context.level);
+    let floats = plan.values[dx.0].row_floats;
+    let share = share_of(floats / columns);
+    let [dy, dx] = context.arena.views([dy, dx]);
+    let buffers = [(dy, rows * columns), (dx, rows * floats)];
+    each_group(groups, buffers, |_, [dy, dx]| {
+        for (dy, dx) in dy.chunks_exact(columns).zip(dx.chunks_exact_mut(floats)) {
+            for dx in dx.chunks_exact_mut(columns) {
+                dx.copy_from_slice(dy);
+            }
+        }
+        lanes::scale(level, dx, share);
+    });
+}
+
+/// What each of `count` numbers is of their mean.
+fn share_of(count: usize) -> f32 {
+    1.0 / count as f32
 }
