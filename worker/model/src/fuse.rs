@@ -3,8 +3,9 @@
 //! Linear or convolution + bias + activation become one kernel, as do the gradients of activation
 //! and bias. (The softmax and the cross-entropy are one in the loss from the start.)
 
+use crate::geometry::Conv;
 use crate::graph::{Graph, Node};
-use crate::op::{Conv, Op, needs_input};
+use crate::op::{Op, needs_input};
 
 /// Fuses what can be. A fused kernel bears the name of the layer that has the parameters: the first
 /// of a pair on the way forward, the second on the way back.

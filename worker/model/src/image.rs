@@ -3,9 +3,10 @@
 use stoker_domain::FieldError;
 use stoker_domain::spec::Block;
 
+use crate::geometry::{Conv, Pool, Tile};
 use crate::graph::{Added, Graph, Refusal, add_bias, by_fan_in, too_large};
 use crate::limits::product;
-use crate::op::{Conv, Op, Pool, Tile, ValueId};
+use crate::op::{Op, ValueId};
 use crate::plan::Order;
 use crate::shape::Shape;
 

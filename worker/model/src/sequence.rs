@@ -2,10 +2,11 @@
 
 use stoker_domain::FieldError;
 
+use crate::geometry::Attention;
 use crate::graph::{Added, Graph, Refusal, add_bias, push_linear, too_large};
 use crate::input::InputDescription;
 use crate::limits::product;
-use crate::op::{Attention, Op, ValueId};
+use crate::op::{Op, ValueId};
 use crate::plan::{Init, Order};
 use crate::shape::Shape;
 

@@ -2,7 +2,8 @@
 //! windows into tiles that fit a cache. A function of the plan's shapes alone, so that sums kept
 //! per group add up alike on every host.
 
-use crate::op::{Attention, Conv, Op, Tile};
+use crate::geometry::{Attention, Conv, Tile};
+use crate::op::Op;
 
 /// Most groups of a kernel, which is as many threads as can work on one.
 pub const GROUPS_MAX: usize = 16;

@@ -217,13 +217,6 @@ simd! {
         (total, max)
     }
 
-    /// a = a · factor.
-    fn scale(a: &mut [f32], factor: f32) {
-        for a in a {
-            *a *= factor;
-        }
-    }
-
     /// Σ a b.
     fn dot(a: &[f32], b: &[f32]) -> f32 {
         sum_of(a, b, |a, b| a * b)

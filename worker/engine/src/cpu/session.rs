@@ -132,6 +132,7 @@ impl Memory {
             train,
             step: shard.step,
             first_row: shard.first_row,
+            rows: shard.features.len() / self.plan.input.width,
         };
         ops::execute(kernel, &mut context);
     }

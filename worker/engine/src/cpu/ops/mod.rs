@@ -35,6 +35,8 @@ pub(crate) struct Context<'a> {
     pub(crate) step: u64,
     /// Index of the shard's first row in the global batch.
     pub(crate) first_row: u32,
+    /// Rows that are there; those after them are padding.
+    pub(crate) rows: usize,
 }
 
 impl<'a> Context<'a> {
