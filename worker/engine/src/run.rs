@@ -398,20 +398,13 @@ impl Run {
 
 /// Steps per epoch, and in all.
 fn count_steps(plan: &Plan, rows: usize) -> Result<(u64, u64), EngineError> {
-    let batch = plan.rows * plan.shards;
-    let per_epoch = if plan.train.drop_last {
-        rows / batch
-    } else {
-        rows.div_ceil(batch)
-    } as u64;
-    if per_epoch == 0 {
+    stoker_model::count_steps(&plan.train, rows as u64).ok_or_else(|| {
+        let batch = plan.train.step_rows();
         let message = format!(
             "drop_last leaves no step: {rows} training rows, {batch} (train.batch_size · train.accumulate) needed"
         );
-        return Err(EngineError::new(FailureKind::User, message));
-    }
-    let epochs = u64::from(plan.train.epochs.unwrap_or(1));
-    Ok((per_epoch, plan.train.steps.unwrap_or(epochs * per_epoch)))
+        EngineError::new(FailureKind::User, message)
+    })
 }
 
 /// Sums the shards' losses in the tree of their gradients.

@@ -6,6 +6,8 @@
 mod arena;
 mod autodiff;
 mod describe;
+mod duration;
+mod epoch;
 mod family;
 mod fuse;
 mod geometry;
@@ -25,6 +27,8 @@ mod steps;
 mod tests;
 
 pub use describe::describe_input;
+pub use duration::{Work, WorkKind};
+pub use epoch::{count_held_out, count_steps};
 pub use geometry::{Attention, Conv, Pool, Tile};
 pub use input::{InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};

@@ -75,7 +75,8 @@ impl Plan {
         }
     }
 
-    fn flops(&self, kernel: &Kernel) -> u64 {
+    /// Operations of a kernel's products for one virtual shard.
+    pub(crate) fn flops(&self, kernel: &Kernel) -> u64 {
         let flops = match kernel.op {
             Op::Linear {
                 positions,

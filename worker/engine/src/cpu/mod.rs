@@ -1,5 +1,6 @@
 //! The CPU device.
 
+mod calibrate;
 pub(crate) mod lanes;
 mod loss;
 mod ops;

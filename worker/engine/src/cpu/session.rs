@@ -1,5 +1,7 @@
 //! A run's memory on the CPU, and the steps over it.
 
+mod timing;
+
 use std::sync::Arc;
 
 use rayon::ThreadPool;
