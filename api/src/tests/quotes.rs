@@ -105,7 +105,10 @@ async fn times_are_those_of_the_slowest_calibrated_worker_of_the_pool() {
     let slow = quote(&app, SPEC).await.expect(200).json();
     let number = |quoted: &Value, field: &str| quoted["duration"][field].as_u64().unwrap();
     let (fast, slow) = (number(&fast, "step_us"), number(&slow, "step_us"));
-    assert!(slow > 500 * fast.saturating_sub(1) && slow > 0, "{slow} and {fast}");
+    assert!(
+        slow > 500 * fast.saturating_sub(1) && slow > 0,
+        "{slow} and {fast}"
+    );
     // Twice the steps take about twice as long; without a step there is no time.
     let total = |epochs: u32| {
         let spec = SPEC.replace("epochs = 1", &format!("epochs = {epochs}"));
