@@ -1,0 +1,103 @@
+"""The models of `bench-engine`'s shapes as JAX functions of `p`, the parameters by the engine's names.
+
+A function takes the task, `p`, the buffers of the normalisations and a batch, and gives scores; what it writes to `new`
+are the buffers after the step.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def linear(p, at, x):
+    y = x @ p[f"{at}.weight"].T
+    return y + p[f"{at}.bias"] if f"{at}.bias" in p else y
+
+
+def conv(p, at, x, stride=1, padding=0):
+    dimensions = ("NCHW", "OIHW", "NCHW")
+    pads = [(padding, padding)] * 2
+    y = lax.conv_general_dilated(x, p[f"{at}.weight"], (stride, stride), pads, dimension_numbers=dimensions)
+    return y + p[f"{at}.bias"][None, :, None, None] if f"{at}.bias" in p else y
+
+
+def max_pool(x, size, stride=None, padding=0):
+    window, steps = (1, 1, size, size), (1, 1, stride or size, stride or size)
+    return lax.reduce_window(x, -jnp.inf, lax.max, window, steps, [(0, 0)] * 2 + [(padding, padding)] * 2)
+
+
+def norm(p, at, x):
+    x = x - jnp.mean(x, -1, keepdims=True)
+    x = x / jnp.sqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-5)
+    return x * p[f"{at}.weight"] + p[f"{at}.bias"]
+
+
+def layers(task, p, buffers, new, x):
+    """A chain of blocks: those of the shapes."""
+    for index, layer in enumerate(task["model"]["layers"]):
+        at = f"layers.{index}"
+        if layer["type"] == "linear":
+            x = linear(p, at, x)
+        elif layer["type"] == "conv2d":
+            x = conv(p, at, x, layer.get("stride", 1), layer.get("padding", 0))
+        elif layer["type"] == "max_pool2d":
+            x = max_pool(x, layer["kernel"])
+        elif layer["type"] == "flatten":
+            x = x.reshape(x.shape[0], -1)
+        elif layer == {"type": "activation", "function": "relu"}:
+            x = jax.nn.relu(x)
+        else:
+            raise SystemExit(f"no block for {layer}")
+    return x
+
+
+def mlp(task, p, buffers, new, x):
+    count = len(task["model"]["hidden"])
+    for index in range(count):
+        x = jax.nn.relu(linear(p, f"layers.{2 * index}", x))
+    return linear(p, f"layers.{2 * count}", x)
+
+
+def attention(p, at, x, heads):
+    rows, length, width = x.shape
+    x = x @ p[f"{at}.in_proj_weight"].T + p[f"{at}.in_proj_bias"]
+    q, k, v = x.reshape(rows, length, 3, heads, width // heads).transpose(2, 0, 3, 1, 4)
+    scores = q @ k.transpose(0, 1, 3, 2) / (width // heads) ** 0.5
+    scores = jnp.where(jnp.tril(jnp.ones((length, length), bool)), scores, -jnp.inf)
+    y = (jax.nn.softmax(scores) @ v).transpose(0, 2, 1, 3).reshape(rows, length, width)
+    return y @ p[f"{at}.out_proj.weight"].T + p[f"{at}.out_proj.bias"]
+
+
+def gpt(task, p, buffers, new, x):
+    x = p["embedding.weight"][x] + p["position.weight"]
+    for index in range(task["model"]["depth"]):
+        at = f"layers.{index}"
+        x = x + attention(p, f"{at}.self_attn", norm(p, f"{at}.norm1", x), task["model"]["heads"])
+        hidden = linear(p, f"{at}.linear1", norm(p, f"{at}.norm2", x))
+        x = x + linear(p, f"{at}.linear2", jax.nn.gelu(hidden, approximate=False))
+    return linear(p, "head", norm(p, "norm", x))
+
+
+FAMILIES = {"mlp": mlp, "gpt": gpt}
+
+
+def loss_of(task):
+    """The mean loss of a batch by the parameters, and the buffers after it."""
+    model, loss = FAMILIES.get(task["model"].get("family"), layers), task["train"]["loss"]
+
+    def mean_loss(p, buffers, x, y):
+        new = {}
+        scores = model(task, p, buffers, new, x)
+        if loss == "cross_entropy":
+            if scores.ndim == 4:
+                scores = scores.transpose(0, 2, 3, 1)
+            scores = jax.nn.log_softmax(scores.reshape(-1, task["target"]["classes"]))
+            value = -jnp.mean(jnp.take_along_axis(scores, y.reshape(-1, 1), 1))
+        elif loss == "mse":
+            value = jnp.mean((scores.reshape(y.shape) - y) ** 2)
+        else:
+            scores = scores.reshape(y.shape)
+            value = jnp.mean(jax.nn.softplus(scores) - y * scores)
+        return value, new
+
+    return mean_loss
