@@ -105,6 +105,14 @@ fn default_dense() -> Vec<u32> {
 }
 
 impl Family {
+    /// Whether what is predicted are the features themselves.
+    #[must_use]
+    pub const fn predicts_features(&self) -> bool {
+        match self {
+            Self::Mlp { .. } | Self::Cnn { .. } | Self::Gpt { .. } => false,
+        }
+    }
+
     pub(super) fn validate(&self, checks: &mut Checks) {
         match self {
             Self::Mlp {

@@ -112,8 +112,9 @@ pub struct DataSpec {
     /// Columns the model sees; all but the target when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<String>>,
-    /// The column to predict.
-    pub target: String,
+    /// The column to predict; absent where the family predicts its own features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// How rows are held out.
     #[serde(default)]
     pub split: SplitSpec,
@@ -296,6 +297,16 @@ impl JobSpec {
         let test = self.data.split.test;
         let message = format!("{test} is not a share: from 0 up to, not including, 1");
         check((0.0..1.0).contains(&test), "data.split.test", message);
+        let own = self.model.predicts_features();
+        let message = match own {
+            true => "this family predicts its own features: leave it out",
+            false => "missing: the column to predict",
+        };
+        check(
+            self.data.target.is_none() == own,
+            "data.target",
+            message.to_owned(),
+        );
         check(
             self.data.split.shuffle || !self.data.split.stratify,
             "data.split.stratify",

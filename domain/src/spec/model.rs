@@ -56,6 +56,17 @@ impl ModelSpec {
     }
 }
 
+impl ModelSpec {
+    /// Whether what is predicted are the features themselves, so that `data.target` is left out.
+    #[must_use]
+    pub const fn predicts_features(&self) -> bool {
+        match self {
+            Self::Family(family) => family.predicts_features(),
+            Self::Layers { .. } => false,
+        }
+    }
+}
+
 /// The OpenAPI document shows the families; `layers` is described in the text.
 impl utoipa::PartialSchema for ModelSpec {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {

@@ -131,6 +131,7 @@ impl Feed {
         let targets = match self.table.targets() {
             Targets::Classes(_) => TargetRows::Classes(&self.classes),
             Targets::Values { .. } => TargetRows::Values(&self.values),
+            Targets::Features => TargetRows::Values(&self.features),
         };
         Ok(Shard {
             features: &self.features,
@@ -157,6 +158,7 @@ impl Feed {
                     self.values
                         .extend_from_slice(&values[row * width..][..*width]);
                 }
+                Targets::Features => {}
             }
         }
     }

@@ -26,6 +26,8 @@ pub enum Targets {
         /// Numbers per row.
         width: usize,
     },
+    /// The features themselves, as the model sees them: after the preprocessing steps.
+    Features,
 }
 
 /// What is to be predicted, for the rows of one virtual shard.
@@ -44,7 +46,7 @@ impl Table {
     /// `data` when the lengths don't agree or there are no rows.
     pub fn new(features: Vec<f32>, width: usize, targets: Targets) -> Result<Self, EngineError> {
         let rows = match &targets {
-            Targets::Classes(_) => features.len().checked_div(width),
+            Targets::Classes(_) | Targets::Features => features.len().checked_div(width),
             Targets::Values { values, width } => values.len().checked_div(*width),
         };
         let rows = rows.filter(|&rows| {
@@ -53,6 +55,7 @@ impl Table {
                     !classes.is_empty() && rows > 0 && classes.len().is_multiple_of(rows)
                 }
                 Targets::Values { values, width } => values.len() == rows * width,
+                Targets::Features => true,
             };
             rows > 0 && width > 0 && whole && rows.checked_mul(width) == Some(features.len())
         });
@@ -93,6 +96,7 @@ impl Table {
         match &self.targets {
             Targets::Classes(classes) => classes.len() / self.rows,
             Targets::Values { width, .. } => *width,
+            Targets::Features => self.width,
         }
     }
 
@@ -123,6 +127,10 @@ impl Table {
                 Targets::Values { width, .. },
                 Target::Values(needed) | Target::Quantiles { values: needed, .. },
             ) => *width == needed,
+            (
+                Targets::Features,
+                Target::Values(needed) | Target::Quantiles { values: needed, .. },
+            ) => self.width == needed,
             _ => false,
         };
         if fits && self.width == input.width {

@@ -31,9 +31,13 @@ pub fn describe_input(
         let message = format!("{width} numbers per row, 1 to {WIDTH_MAX} allowed");
         errors.push(FieldError::new("data.features", message));
     }
-    let target = find(schema, &data.target)
-        .and_then(|column| describe_target(column, &train.loss))
-        .map_err(|message| errors.push(FieldError::new("data.target", message)));
+    let target = match &data.target {
+        Some(name) => find(schema, name)
+            .and_then(|column| describe_target(column, &train.loss))
+            .map_err(|message| errors.push(FieldError::new("data.target", message))),
+        None => describe_features(usize_of(width), &train.loss)
+            .map_err(|message| errors.push(FieldError::new("train.loss", message))),
+    };
     match target {
         Ok(target) if errors.is_empty() => Ok(InputDescription {
             width: usize_of(width),
@@ -79,7 +83,8 @@ fn feature_columns<'a>(
     errors: &mut Vec<FieldError>,
 ) -> Vec<&'a Column> {
     let Some(names) = &data.features else {
-        let others = schema.columns.iter().filter(|c| c.name != data.target);
+        let is_target = |column: &&Column| data.target.as_ref() == Some(&column.name);
+        let others = (schema.columns.iter()).filter(|column| !is_target(column));
         let (text, numbers): (Vec<&Column>, Vec<&Column>) =
             others.partition(|column| column.kind == ColumnKind::Text);
         if let Some(column) = text.first() {
@@ -94,7 +99,7 @@ fn feature_columns<'a>(
     let mut columns = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let column = find(schema, name).and_then(|column| {
-            if *name == data.target {
+            if data.target.as_ref() == Some(name) {
                 return Err(format!("`{name}` is the target"));
             }
             if names.iter().take(index).any(|earlier| earlier == name) {
@@ -167,6 +172,21 @@ fn describe_target(column: &Column, loss: &Loss) -> Result<Target, String> {
         },
         _ => Target::Values(width),
     })
+}
+
+/// What is predicted where the target is the features themselves.
+fn describe_features(width: usize, loss: &Loss) -> Result<Target, String> {
+    match loss {
+        Loss::Quantile { levels } => Ok(Target::Quantiles {
+            values: width,
+            levels: levels.len(),
+        }),
+        loss if loss.takes_classes() => Err(format!(
+            "{} needs classes; the features are predicted as numbers",
+            loss.as_str()
+        )),
+        _ => Ok(Target::Values(width)),
+    }
 }
 
 fn describe_classes(column: &Column, loss: &str, width: usize) -> Result<Target, String> {

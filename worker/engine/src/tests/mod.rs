@@ -55,6 +55,7 @@ fn as_rows(targets: &Targets) -> TargetRows<'_> {
     match targets {
         Targets::Classes(classes) => TargetRows::Classes(classes),
         Targets::Values { values, .. } => TargetRows::Values(values),
+        Targets::Features => unreachable!("the features are at hand"),
     }
 }
 
