@@ -110,6 +110,8 @@ fn measure(options: &Options, shape: &Shape, threads: &str, folder: &Path) -> Fa
             (name.clone(), side.map_err(|error| error.to_string()))
         })
         .collect();
+    // What the machine can do takes memory of its own.
+    ours.measure_memory()?;
     std::thread::sleep(REST);
     let before = ours.ask("peak")?;
     for _ in 0..options.blocks {
@@ -122,9 +124,8 @@ fn measure(options: &Options, shape: &Shape, threads: &str, folder: &Path) -> Fa
             }
         }
     }
-    let sides = peers.iter_mut().filter_map(|(_, peer)| peer.as_mut().ok());
-    for side in sides.chain([&mut ours]) {
-        side.measure_memory()?;
+    for peer in peers.iter_mut().filter_map(|(_, peer)| peer.as_mut().ok()) {
+        peer.measure_memory()?;
     }
     let after = ours.ask("peak")?;
     let measured = Measured {

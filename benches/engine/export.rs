@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stoker_engine::Cpu;
+use stoker_model::Target;
 
 use crate::cases::cases;
-use crate::task::{Fallible, Task, Trace, bytes_of, target_bytes};
+use crate::task::{Fallible, Features, Task, Trace, bytes_of, target_bytes};
 
 /// Writes a task to `folder`.
 pub(crate) fn export(task: &Task, folder: &Path) -> Fallible<()> {
@@ -20,13 +21,38 @@ pub(crate) fn export(task: &Task, folder: &Path) -> Fallible<()> {
 fn write(task: &Task, folder: &Path, checkpoint: &[u8]) -> Fallible<()> {
     let (features, targets) = task.data();
     std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join("task.json"), task.describe()?.to_string())?;
+    std::fs::write(folder.join("task.json"), describe(task)?.to_string())?;
     std::fs::write(folder.join("features.f32"), bytes_of(&features))?;
     std::fs::write(folder.join("targets"), target_bytes(&targets))?;
     Ok(std::fs::write(
         folder.join("weights.safetensors"),
         checkpoint,
     )?)
+}
+
+/// What the peer has to know besides the rows and the weights.
+fn describe(task: &Task) -> Fallible<Value> {
+    let (model, plan) = (task.spec()?, task.plan()?);
+    Ok(json!({
+        "name": task.name, "model": model, "train": plan.train, "input": task.input,
+        "tokens": matches!(task.features, Features::Tokens(_)),
+        "vocabulary": plan.input.vocabulary, "outputs": plan.outputs, "sites": [],
+        "own_features": model.predicts_features(),
+        "target": describe_target(task.target),
+        "rows": task.rows, "shard_rows": plan.rows, "shards": plan.shards,
+    }))
+}
+
+fn describe_target(target: Target) -> Value {
+    match target {
+        Target::Classes(classes) => json!({"classes": classes, "positions": 1}),
+        Target::Sequence { classes, positions } | Target::Masked { classes, positions } => {
+            json!({"classes": classes, "positions": positions})
+        }
+        Target::Values(width) | Target::Quantiles { values: width, .. } => {
+            json!({"values": width})
+        }
+    }
 }
 
 /// Writes every case of the trajectories to a folder of its own, with the batches that our run of

@@ -18,7 +18,7 @@
     reason = "a bench measures time and prints lines"
 )]
 
-#[path = "../../worker/engine/tests/trajectories/cases.rs"]
+#[path = "../../worker/engine/tests/trajectories/cases/mod.rs"]
 mod cases;
 mod compare;
 mod export;

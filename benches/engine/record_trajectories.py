@@ -10,6 +10,7 @@ import sys
 
 import torch
 
+from philox import hide, normals
 from tasks import read_data, read_task
 from torch_training import Plateau, load_model, loss_of, make_optimizer, share_of_rate
 
@@ -34,7 +35,11 @@ def train(folder, task, run):
         optimizer.zero_grad()
         if not plateau:
             optimizer.param_groups[0]["lr"] = rate * share_of_rate(spec["schedule"], step, spec["steps"])
-        sums = [loss_sum(model(x[rows]), y[rows]) for rows in shards]
+        sums = []
+        for shard, rows in enumerate(shards):
+            first = shard * task["shard_rows"]
+            places = range(first, first + len(rows))
+            sums.append(sum_of_shard(model, task, loss_sum, x[rows], y[rows], places, step))
         loss = sum(total for total, _ in sums) / sum(weight for _, weight in sums)
         loss.backward()
         clip = spec.get("clip", {})
@@ -49,11 +54,26 @@ def train(folder, task, run):
         if step + 1 in due:
             measured = (average or model).eval()
             with torch.no_grad():
-                total, weight = loss_sum(measured(x[held_out]), y[held_out])
+                total, weight = sum_of_shard(measured, task, loss_sum, x[held_out], y[held_out], held_out)
             tests.append((total / weight).item())
             if plateau:
                 plateau.evaluated(tests[-1])
     return losses, tests
+
+
+def sum_of_shard(model, task, loss_sum, x, y, rows, step=None):
+    """The sum of a shard's losses, and what they count. In training `rows` are the places in the batch of `step`."""
+    seed, spec = task["train"]["seed"], task["model"]
+    if spec.get("masked") is not None:
+        hidden = hide(x.numpy(), task["target"]["classes"], spec["masked"], seed, rows, step)
+        x, y = map(torch.from_numpy, hidden)
+    if task["sites"] and step is not None:
+        noise = normals(len(x), spec["latent"], rows[0], seed, task["sites"][0], step)
+        model.noise = torch.from_numpy(noise)
+    total, weight = loss_sum(model(x), y)
+    if task["sites"]:
+        total = total + model.beta * model.divergence.sum()
+    return total, weight
 
 
 def error_of(ours, theirs):

@@ -22,7 +22,7 @@ impl Shape {
         (batch, steps): (usize, usize),
     ) -> Self {
         let loss = match target {
-            Target::Classes(_) | Target::Sequence { .. } => "cross_entropy",
+            Target::Classes(_) | Target::Sequence { .. } | Target::Masked { .. } => "cross_entropy",
             Target::Values(_) | Target::Quantiles { .. } => "mse",
         };
         let train = json!({

@@ -47,7 +47,8 @@ def loss_of(task):
         total = F.cross_entropy(
             scores, y, weight=weights, label_smoothing=loss.get("label_smoothing", 0.0), reduction="sum"
         )
-        return total, len(y) if weights is None else weights[y].sum()
+        counted = y[y >= 0]
+        return total, len(counted) if weights is None else weights[counted].sum()
 
     def dice(scores, y):
         p = last_classes(scores, task).softmax(-1)

@@ -2,12 +2,6 @@
 //! made from the same weights and batches. PyTorch's are in `recorded`; `make trajectories` makes
 //! them anew.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
 mod cases;
 mod task;
 

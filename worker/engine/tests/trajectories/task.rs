@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use safetensors::SafeTensors;
-use serde_json::{Value, json};
+use serde_json::Value;
 use stoker_domain::spec::{Apply, ModelSpec, SplitSpec, TrainSpec};
 use stoker_engine::{
     Control, Cpu, EngineError, Observer, Preprocess, Run, RunInput, StepReport, Table, Targets,
@@ -47,8 +47,12 @@ impl Task {
         self.input.iter().product()
     }
 
+    pub(crate) fn spec(&self) -> Fallible<ModelSpec> {
+        Ok(serde_json::from_str(self.model)?)
+    }
+
     pub(crate) fn plan(&self) -> Fallible<Plan> {
-        let model: ModelSpec = serde_json::from_str(self.model)?;
+        let model = self.spec()?;
         let train: TrainSpec = serde_json::from_value(self.train.clone())?;
         let input = InputDescription {
             width: self.width(),
@@ -78,6 +82,9 @@ impl Task {
             Features::Tokens(count) => (word() % count as u32) as f32,
         };
         let features = (0..rows * width).map(|_| feature()).collect();
+        if self.spec().is_ok_and(|model| model.predicts_features()) {
+            return (features, Targets::Features);
+        }
         let mut classes = |number: usize, count: usize| -> Vec<u32> {
             let classes = (0..rows * number).map(|_| word() % count as u32);
             classes.collect()
@@ -85,6 +92,10 @@ impl Task {
         let targets = match self.target {
             Target::Classes(count) => Targets::Classes(classes(1, count)),
             Target::Sequence {
+                classes: count,
+                positions,
+            }
+            | Target::Masked {
                 classes: count,
                 positions,
             } => Targets::Classes(classes(positions, count)),
@@ -155,7 +166,7 @@ impl Task {
     /// A hash of all that a run starts from: the spec, the rows, and the weights in `checkpoint`.
     pub(crate) fn hash(&self, checkpoint: &[u8]) -> Fallible<String> {
         let (plan, (features, targets)) = (self.plan()?, self.data());
-        let model: ModelSpec = serde_json::from_str(self.model)?;
+        let model = self.spec()?;
         let mut hash = blake3::Hasher::new();
         hash.update(&serde_json::to_vec(&(
             &model,
@@ -171,27 +182,6 @@ impl Task {
         }
         Ok(hash.finalize().to_hex()[..16].to_owned())
     }
-
-    /// What the peer has to know besides the rows and the weights.
-    pub(crate) fn describe(&self) -> Fallible<Value> {
-        let model: Value = serde_json::from_str(self.model)?;
-        let plan = self.plan()?;
-        let target = match self.target {
-            Target::Classes(classes) => json!({"classes": classes, "positions": 1}),
-            Target::Sequence { classes, positions } => {
-                json!({"classes": classes, "positions": positions})
-            }
-            Target::Values(width) | Target::Quantiles { values: width, .. } => {
-                json!({"values": width})
-            }
-        };
-        Ok(json!({
-            "name": self.name, "model": model, "train": plan.train, "input": self.input,
-            "tokens": matches!(self.features, Features::Tokens(_)),
-            "vocabulary": plan.input.vocabulary, "outputs": plan.outputs, "target": target,
-            "rows": self.rows, "shard_rows": plan.rows, "shards": plan.shards,
-        }))
-    }
 }
 
 pub(crate) fn bytes_of(numbers: &[f32]) -> Vec<u8> {
@@ -203,6 +193,7 @@ pub(crate) fn target_bytes(targets: &Targets) -> Vec<u8> {
     match targets {
         Targets::Classes(classes) => classes.iter().flat_map(|x| x.to_le_bytes()).collect(),
         Targets::Values { values, .. } => bytes_of(values),
+        Targets::Features => Vec::new(),
     }
 }
 
