@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use block::{Activation, Block, Upsampling};
-pub use family::{Family, UnetNorm};
+pub use family::{Family, ResidualBlock, Stem, UnetNorm};
 pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};

@@ -68,6 +68,14 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
             GROUP_FLOATS,
             rows.min(PARTIALS_FLOATS / columns.max(1)),
         ),
+        Op::BatchNorm { channels, .. }
+        | Op::BatchNormGrad { channels, .. }
+        | Op::GroupNorm { channels, .. }
+        | Op::GroupNormGrad { channels, .. } => by_work(
+            rows * row_floats,
+            GROUP_FLOATS,
+            rows.min(PARTIALS_FLOATS / channels.max(1)),
+        ),
         _ => by_work(rows * row_floats, GROUP_FLOATS, rows),
     }
 }

@@ -3,7 +3,7 @@
 use stoker_domain::FieldError;
 use stoker_domain::spec::{Activation, Block, Family, UnetNorm};
 
-use super::{Builder, Layers, row_shape};
+use super::{Builder, Layers, image_shape};
 use crate::input::{InputDescription, Target};
 
 /// Expands a `unet`.
@@ -21,9 +21,9 @@ pub(super) fn expand(family: &Family, input: &InputDescription) -> Result<Layers
     else {
         return Err(FieldError::new("family", "`unet` needed"));
     };
-    let &[image, height, width] = shape.as_slice() else {
-        let message = format!("{shape:?} given, [channels, height, width] needed");
-        return Err(FieldError::new("input", message));
+    let whole = image_shape(shape, input.width)?;
+    let &[_, height, width] = shape.as_slice() else {
+        return Err(FieldError::new("input", "[channels, height, width] needed"));
     };
     let halves = 1_u32 << depth;
     if [height, width].iter().any(|n| *n == 0 || n % halves != 0) {
@@ -32,11 +32,10 @@ pub(super) fn expand(family: &Family, input: &InputDescription) -> Result<Layers
         );
         return Err(FieldError::new("input", message));
     }
-    let shape = row_shape(&[image, height, width].map(|n| n as usize), input.width)?;
     let outputs = outputs_of(input.target, [height, width])?;
     let mut builder = Builder::default();
     builder.unet(*depth, *channels, *norm, outputs);
-    Ok(builder.finish(shape))
+    Ok(builder.finish(whole))
 }
 
 /// Channels of the prediction at each position.
@@ -98,9 +97,19 @@ impl Builder {
     /// Two convolutions, each normalised and then rectified.
     fn twice(&mut self, at: &dyn Fn(&str) -> String, channels: u32, norm: UnetNorm) {
         for index in 1..=2 {
-            let (block, bias) = match norm {
-                UnetNorm::None => (None::<Block>, true),
+            let epsilon = 1e-5;
+            let block = match norm {
+                UnetNorm::None => None,
+                UnetNorm::Batch => Some(Block::BatchNorm {
+                    epsilon,
+                    momentum: 0.1,
+                }),
+                UnetNorm::Group => Some(Block::GroupNorm {
+                    groups: 1 << channels.trailing_zeros().min(3),
+                    epsilon,
+                }),
             };
+            let bias = block.is_none();
             let name = format!("conv{index}");
             self.named(at(&name), &[], "channels", conv(channels, 3, bias));
             if let Some(block) = block {
