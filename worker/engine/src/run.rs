@@ -344,13 +344,14 @@ impl Run {
         Ok(())
     }
 
-    /// The weights that are evaluated: those of the last step, or their running average.
+    /// The weights that are evaluated: those of the last step, or their running average. Running
+    /// statistics are those of the last step.
     fn averaged_weights(&self) -> Vec<f32> {
-        let (weights, mut optimizer) = self.session.read();
-        match &self.plan.train.ema {
-            Some(_) => optimizer.pop().unwrap_or(weights),
-            None => weights,
+        let (mut weights, optimizer) = self.session.read();
+        if let (Some(_), Some(average)) = (&self.plan.train.ema, optimizer.last()) {
+            weights[..average.len()].copy_from_slice(average);
         }
+        weights
     }
 
     fn finish(&self) -> Result<Finished, EngineError> {

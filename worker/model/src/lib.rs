@@ -5,8 +5,10 @@
 
 mod arena;
 mod autodiff;
+mod concat;
 mod describe;
 mod duration;
+mod enlarge;
 mod epoch;
 mod family;
 mod fuse;
@@ -16,6 +18,7 @@ mod image;
 mod input;
 mod limits;
 mod lower;
+mod norm;
 mod op;
 mod plan;
 mod quote;
@@ -29,7 +32,7 @@ mod tests;
 pub use describe::describe_input;
 pub use duration::{Work, WorkKind};
 pub use epoch::{count_held_out, count_steps};
-pub use geometry::{Attention, Conv, Pool, Tile};
+pub use geometry::{Attention, Conv, Part, Pool, Tile, Upsample};
 pub use input::{InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};
@@ -62,6 +65,7 @@ pub fn compile(
     }
     let layers = family::expand(model, input).map_err(|error| vec![error.under("model")])?;
     let graph = graph::build(&layers, input).map_err(|error| vec![error.under("model")])?;
+    let graph = fuse::fuse_norms(graph);
     let graph = autodiff::differentiate(graph);
     let graph = fuse::fuse(graph);
     lower::lower(graph, train, input).map_err(|error| vec![error])

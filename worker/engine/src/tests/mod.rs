@@ -6,6 +6,8 @@ mod gradients;
 mod guard;
 mod images;
 mod losses;
+mod norms;
+mod pictures;
 mod reference;
 mod resume;
 mod selection;
