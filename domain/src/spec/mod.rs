@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use block::{Activation, Block};
+pub use block::{Activation, Block, Cell, Positions};
 pub use family::Family;
 pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};

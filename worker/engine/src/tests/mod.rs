@@ -6,10 +6,12 @@ mod gradients;
 mod guard;
 mod images;
 mod losses;
+mod recurrent;
 mod reference;
 mod resume;
 mod selection;
 mod sequence;
+mod sequence_families;
 mod trajectory;
 
 use std::num::NonZeroUsize;
@@ -44,6 +46,7 @@ fn targets(rows: usize, target: Target) -> Targets {
         Target::Sequence { classes, positions } => {
             self::targets(rows * positions, Target::Classes(classes))
         }
+        Target::Masked { .. } => Targets::Features,
         Target::Values(width) | Target::Quantiles { values: width, .. } => Targets::Values {
             values: numbers(rows * width, 9),
             width,
