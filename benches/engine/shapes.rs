@@ -82,5 +82,29 @@ pub(crate) fn shapes() -> Vec<Shape> {
             },
             (16, 5),
         ),
+        Shape::new(
+            "resnet",
+            r#"{"family": "resnet", "input": [3, 32, 32]}"#,
+            (&[3, 32, 32], Features::Numbers),
+            Target::Classes(10),
+            (64, 1),
+        ),
+        Shape::new(
+            "lstm",
+            r#"{"family": "lstm", "embedding": 128, "layers": 2, "units": 128}"#,
+            (&[100], Features::Tokens(65)),
+            Target::Classes(10),
+            (32, 6),
+        ),
+        Shape::new(
+            "unet",
+            r#"{"family": "unet", "input": [3, 64, 64], "depth": 3, "channels": 16, "norm": "batch"}"#,
+            (&[3, 64, 64], Features::Numbers),
+            Target::Sequence {
+                classes: 4,
+                positions: 4096,
+            },
+            (8, 8),
+        ),
     ]
 }

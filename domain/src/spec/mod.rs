@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use block::{Activation, Block, Upsampling};
+pub use block::{Activation, Block, Cell, Positions, Upsampling};
 pub use family::{Family, ResidualBlock, Stem, UnetNorm};
 pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};

@@ -109,14 +109,15 @@ impl<'de> Deserialize<'de> for ModelSpec {
             layers: Vec<LayerSpec>,
         }
         let value = Value::deserialize(deserializer)?;
+        // A family may have a number of layers.
+        if value.get("family").is_some() {
+            return nested(value).map(Self::Family);
+        }
         if value.get("layers").is_some() {
             let Layers { input, layers } = nested(value)?;
             return Ok(Self::Layers { input, layers });
         }
-        if value.get("family").is_none() {
-            return Err(D::Error::custom("needs `family = \"…\"` or `layers = […]`"));
-        }
-        nested(value).map(Self::Family)
+        Err(D::Error::custom("needs `family = \"…\"` or `layers = […]`"))
     }
 }
 

@@ -7,6 +7,7 @@ use stoker_domain::spec::Apply;
 
 use crate::device::Shard;
 use crate::error::EngineError;
+use crate::masking::Masks;
 use crate::normalise::{Statistics, fit, index_of};
 use crate::philox::{Purpose, Stream};
 use crate::table::{Table, TargetRows, Targets};
@@ -42,6 +43,8 @@ pub(crate) struct Feed {
     classes: Vec<u32>,
     values: Vec<f32>,
     ids: Vec<u64>,
+    /// What hides tokens that are to be predicted.
+    masks: Option<Masks>,
 }
 
 enum Step {
@@ -94,8 +97,14 @@ impl Feed {
             classes: Vec::with_capacity(rows * table.targets_per_row()),
             values: Vec::new(),
             ids: Vec::with_capacity(rows),
+            masks: None,
             table,
         })
+    }
+
+    /// The same, with some tokens of each row hidden: these are the targets.
+    pub(crate) fn with_masks(self, masks: Option<Masks>) -> Self {
+        Self { masks, ..self }
     }
 
     /// The statistics of the `normalise` steps, in order.
@@ -126,11 +135,13 @@ impl Feed {
         self.copy_rows();
         if !self.ids.is_empty() {
             self.preprocess(place)
+                .and_then(|()| self.hide(place))
                 .map_err(|error| error.about(&self.ids))?;
         }
         let targets = match self.table.targets() {
             Targets::Classes(_) => TargetRows::Classes(&self.classes),
             Targets::Values { .. } => TargetRows::Values(&self.values),
+            Targets::Features if self.masks.is_some() => TargetRows::Classes(&self.classes),
             Targets::Features => TargetRows::Values(&self.features),
         };
         Ok(Shard {
@@ -161,6 +172,30 @@ impl Feed {
                 Targets::Features => {}
             }
         }
+    }
+
+    /// Hides tokens: those of training rows anew in each step, those of held-out rows always alike.
+    fn hide(&mut self, place: Place) -> Result<(), EngineError> {
+        let Some(masks) = &self.masks else {
+            return Ok(());
+        };
+        let first = place.shard * self.rows;
+        let rows = self.features.chunks_exact_mut(self.table.width());
+        for (index, (row, &id)) in rows.zip(&self.ids).enumerate() {
+            #[expect(clippy::cast_possible_truncation, reason = "words are cut on purpose")]
+            let at = match place.pass {
+                Pass::Train => {
+                    let stream = Stream::new(self.seed, Purpose::MaskTrain, 0, place.step);
+                    (stream, (first + index) as u32)
+                }
+                Pass::Test => {
+                    let stream = Stream::new(self.seed, Purpose::MaskTest, 0, id >> 32);
+                    (stream, id as u32)
+                }
+            };
+            masks.hide(row, &mut self.classes, at)?;
+        }
+        Ok(())
     }
 
     fn preprocess(&mut self, place: Place) -> Result<(), EngineError> {

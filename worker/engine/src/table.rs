@@ -30,10 +30,13 @@ pub enum Targets {
     Features,
 }
 
+/// The class of a position that isn't counted, in loss and metrics.
+pub const NOT_COUNTED: u32 = u32::MAX;
+
 /// What is to be predicted, for the rows of one virtual shard.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TargetRows<'a> {
-    /// A class index per row, or one per position of each row.
+    /// A class index per row, or one per position of each row; [`NOT_COUNTED`] for none.
     Classes(&'a [u32]),
     /// Numbers: `[rows, width]`, row-major.
     Values(&'a [f32]),
@@ -131,6 +134,7 @@ impl Table {
                 Targets::Features,
                 Target::Values(needed) | Target::Quantiles { values: needed, .. },
             ) => self.width == needed,
+            (Targets::Features, Target::Masked { positions, .. }) => self.width == positions,
             _ => false,
         };
         if fits && self.width == input.width {

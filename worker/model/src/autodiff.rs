@@ -5,6 +5,7 @@
 
 mod image;
 mod norm;
+mod sequence;
 
 use std::collections::{HashMap, HashSet};
 
@@ -214,22 +215,7 @@ impl Backward<'_> {
             Op::Norm { .. } => self.of_norm(op),
             Op::BatchNorm { .. } => self.of_batch_norm(op),
             Op::GroupNorm { .. } => self.of_group_norm(op),
-            Op::Attention {
-                probabilities,
-                attention,
-                ..
-            } => {
-                let dx = self.dx()?;
-                self.push(Op::AttentionGrad {
-                    dy,
-                    x,
-                    dx,
-                    probabilities,
-                    attention,
-                    scratch: None,
-                });
-                Some(dx)
-            }
+            Op::Attention { .. } | Op::Recurrence { .. } | Op::Last { .. } => self.of_sequence(op),
             Op::ToChannelsFirst {
                 channels,
                 positions,

@@ -35,7 +35,7 @@ pub fn describe_input(
         Some(name) => find(schema, name)
             .and_then(|column| describe_target(column, &train.loss))
             .map_err(|message| errors.push(FieldError::new("data.target", message))),
-        None => describe_features(usize_of(width), &train.loss)
+        None => describe_features(&features, usize_of(width), &train.loss)
             .map_err(|message| errors.push(FieldError::new("train.loss", message))),
     };
     match target {
@@ -175,16 +175,23 @@ fn describe_target(column: &Column, loss: &Loss) -> Result<Target, String> {
 }
 
 /// What is predicted where the target is the features themselves.
-fn describe_features(width: usize, loss: &Loss) -> Result<Target, String> {
+fn describe_features(features: &[&Column], width: usize, loss: &Loss) -> Result<Target, String> {
     match loss {
+        Loss::CrossEntropy { .. } => match vocabulary(features) {
+            Some(classes) if classes as u64 <= CLASSES_MAX => Ok(Target::Masked {
+                classes,
+                positions: width,
+            }),
+            Some(classes) => Err(format!(
+                "cross_entropy takes up to {CLASSES_MAX} classes; the features hold {classes} token ids"
+            )),
+            None => Err("cross_entropy needs token ids: whole numbers from 0".to_owned()),
+        },
         Loss::Quantile { levels } => Ok(Target::Quantiles {
             values: width,
             levels: levels.len(),
         }),
-        loss if loss.takes_classes() => Err(format!(
-            "{} needs classes; the features are predicted as numbers",
-            loss.as_str()
-        )),
+        Loss::Dice { .. } => Err("dice doesn't go with a target that is left out".to_owned()),
         _ => Ok(Target::Values(width)),
     }
 }
@@ -224,7 +231,9 @@ fn describe_classes(column: &Column, loss: &str, width: usize) -> Result<Target,
 pub(crate) fn check_loss(loss: &Loss, target: Target) -> Option<FieldError> {
     let (
         Loss::CrossEntropy { class_weights, .. },
-        Target::Classes(classes) | Target::Sequence { classes, .. },
+        Target::Classes(classes)
+        | Target::Sequence { classes, .. }
+        | Target::Masked { classes, .. },
     ) = (loss, target)
     else {
         return None;

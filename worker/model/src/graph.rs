@@ -1,7 +1,7 @@
 //! From layers to the forward graph: shapes are inferred, parameters made, errors named.
 
 use stoker_domain::FieldError;
-use stoker_domain::spec::Block;
+use stoker_domain::spec::{Block, Cell};
 
 use crate::family::{Layer, Layers};
 use crate::input::{InputDescription, Target};
@@ -9,6 +9,7 @@ use crate::limits::{PARAMETERS_MAX, product};
 use crate::norm;
 use crate::op::{Op, ParameterId, ValueId};
 use crate::plan::{Init, Order, Parameter};
+use crate::recurrent::add_recurrent;
 use crate::sequence;
 use crate::shape::Shape;
 use crate::{concat, enlarge, image};
@@ -72,6 +73,14 @@ impl Graph {
             trained: true,
         });
         Some(ParameterId(self.parameters.len() - 1))
+    }
+
+    /// x, dropped.
+    pub(crate) fn dropout(&mut self, layer: &str, x: ValueId, rate: f32) -> ValueId {
+        let y = self.value(layer, self.values[x.0].row_floats);
+        let site = u16::try_from(self.forward.len()).unwrap_or(u16::MAX);
+        self.push(layer, Op::Dropout { x, y, rate, site });
+        y
     }
 
     pub(crate) fn push(&mut self, layer: &str, op: Op) {
@@ -208,10 +217,12 @@ fn finish(
         Target::Classes(_) | Target::Values(_) | Target::Quantiles { .. } => {
             Shape::flat(input.target.outputs())
         }
-        Target::Sequence { classes, positions } => Shape::Sequence {
-            length: positions,
-            features: classes,
-        },
+        Target::Sequence { classes, positions } | Target::Masked { classes, positions } => {
+            Shape::Sequence {
+                length: positions,
+                features: classes,
+            }
+        }
     };
     let image = match (last.shape, needed) {
         (Shape::Flat { features, image }, Shape::Flat { features: n, .. }) if features == n => {
@@ -281,7 +292,7 @@ fn takes_image(shape: Shape, target: Target) -> bool {
             (channels, height * width) == (classes, positions)
         }
         Target::Values(count) => shape.floats() == Some(count),
-        Target::Classes(_) | Target::Quantiles { .. } => false,
+        Target::Classes(_) | Target::Masked { .. } | Target::Quantiles { .. } => false,
     }
 }
 
@@ -339,10 +350,37 @@ fn add_layer(
             kv_heads,
             causal,
             bias,
+            rotary,
         } => {
             let heads = [*heads, kv_heads.unwrap_or(*heads)].map(|n| n as usize);
-            sequence::add_attention(graph, path, (x, shape), heads, *causal, *bias)
+            let [causal, bias, rotary] = [*causal, *bias, *rotary];
+            sequence::add_attention(graph, path, (x, shape), heads, [causal, bias, rotary])
         }
+        Block::Lstm {
+            units,
+            layers,
+            dropout,
+        } => add_recurrent(
+            graph,
+            path,
+            (x, shape),
+            Cell::Lstm,
+            [*units, *layers],
+            *dropout,
+        ),
+        Block::Gru {
+            units,
+            layers,
+            dropout,
+        } => add_recurrent(
+            graph,
+            path,
+            (x, shape),
+            Cell::Gru,
+            [*units, *layers],
+            *dropout,
+        ),
+        Block::LastPosition {} => sequence::add_last(graph, path, (x, shape)),
         Block::Add {} => add_sum(graph, path, given),
         Block::Concat {} => concat::add_concat(graph, path, given),
         Block::Linear { units, bias } => {
@@ -373,15 +411,7 @@ fn add_layer(
             Ok((y, shape))
         }
         Block::Dropout { rate } if *rate == 0.0 => Ok((x, shape)),
-        Block::Dropout { rate } => {
-            let y = graph.value(path, same);
-            let (rate, site) = (
-                *rate,
-                u16::try_from(graph.forward.len()).unwrap_or(u16::MAX),
-            );
-            graph.push(path, Op::Dropout { x, y, rate, site });
-            Ok((y, shape))
-        }
+        Block::Dropout { rate } => Ok((graph.dropout(path, x, *rate), shape)),
     }
 }
 

@@ -22,6 +22,7 @@ mod norm;
 mod op;
 mod plan;
 mod quote;
+mod recurrent;
 mod sequence;
 mod shape;
 mod split;
@@ -36,8 +37,9 @@ pub use geometry::{Attention, Conv, Part, Pool, Tile, Upsample};
 pub use input::{InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};
-pub use plan::{Init, Order, Parameter, Plan, Value};
+pub use plan::{Init, Masking, Order, Parameter, Plan, Value};
 pub use quote::Quote;
+pub use recurrent::Recurrence;
 pub use split::GROUPS_MAX;
 pub use steps::{Normalise, Per, Scale, check_metrics, check_preprocess};
 
@@ -68,7 +70,11 @@ pub fn compile(
     let graph = fuse::fuse_norms(graph);
     let graph = autodiff::differentiate(graph);
     let graph = fuse::fuse(graph);
-    lower::lower(graph, train, input).map_err(|error| vec![error])
+    let plan = lower::lower(graph, train, input).map_err(|error| vec![error])?;
+    Ok(Plan {
+        masking: family::masking(model, input),
+        ..plan
+    })
 }
 
 /// Describes a job's input by its data set's schema, checks the built-in steps and metrics, and

@@ -6,7 +6,7 @@ use stoker_domain::spec::Loss;
 use super::lanes;
 use super::simd::Level;
 use crate::math;
-use crate::table::TargetRows;
+use crate::table::{NOT_COUNTED, TargetRows};
 
 /// Rows that one thread takes at a time.
 const ROWS: usize = 64;
@@ -23,8 +23,8 @@ pub(crate) struct Written<'a> {
     pub(crate) shares: &'a mut [f32],
 }
 
-/// Writes each prediction's loss, weight and gradient. Predictions beyond the targets are padding:
-/// no loss, no weight, no gradient.
+/// Writes each prediction's loss, weight and gradient. Predictions that aren't counted, and those
+/// beyond the targets, which are padding, have no loss, no weight, no gradient.
 ///
 /// `scores` is `[N, outputs]`, with `positions` predictions to a row.
 pub(crate) fn grad(
@@ -68,6 +68,7 @@ pub(crate) fn grad(
     let of = |row: usize, scores: &[f32], d: &mut [f32]| match targets {
         TargetRows::Classes(classes) => classes
             .get(row)
+            .filter(|&&class| class != NOT_COUNTED)
             .map(|&class| of_class(level, loss, scores, class as usize, d)),
         TargetRows::Values(values) => {
             let width = match loss {

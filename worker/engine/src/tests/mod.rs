@@ -8,10 +8,12 @@ mod images;
 mod losses;
 mod norms;
 mod pictures;
+mod recurrent;
 mod reference;
 mod resume;
 mod selection;
 mod sequence;
+mod sequence_families;
 mod trajectory;
 
 use std::num::NonZeroUsize;
@@ -46,6 +48,7 @@ fn targets(rows: usize, target: Target) -> Targets {
         Target::Sequence { classes, positions } => {
             self::targets(rows * positions, Target::Classes(classes))
         }
+        Target::Masked { .. } => Targets::Features,
         Target::Values(width) | Target::Quantiles { values: width, .. } => Targets::Values {
             values: numbers(rows * width, 9),
             width,

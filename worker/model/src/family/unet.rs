@@ -50,7 +50,7 @@ fn outputs_of(target: Target, [height, width]: [u32; 2]) -> Result<u32, FieldErr
     found.ok_or_else(|| {
         let given = match target {
             Target::Classes(_) => "one class per row".to_owned(),
-            Target::Sequence { positions, .. } => format!("{positions} classes per row"),
+            Target::Sequence { positions, .. } | Target::Masked { positions, .. } => format!("{positions} classes per row"),
             Target::Values(count) => format!("{count} numbers per row"),
             Target::Quantiles { .. } => "quantiles".to_owned(),
         };

@@ -13,9 +13,12 @@ mod elementwise;
 mod embedding;
 mod group_norm;
 mod join;
+mod last;
 mod linear;
 mod norm;
 mod pool;
+mod recurrence;
+mod rotary;
 mod upsample;
 
 use rayon::prelude::*;
@@ -135,6 +138,13 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::GroupNormGrad { .. } => group_norm::grad(&kernel.op, groups, context),
         Op::Attention { .. } => attention::forward(&kernel.op, groups, context),
         Op::AttentionGrad { .. } => attention::grad(&kernel.op, groups, context),
+        Op::Angles { y, pairs, .. } => rotary::angles(*y, *pairs, context),
+        Op::Recurrence { .. } => recurrence::forward(&kernel.op, groups, context),
+        Op::RecurrenceGrad { .. } => recurrence::grad(&kernel.op, groups, context),
+        Op::Last { x, y, columns, .. } => last::forward((*x, *y), *columns, groups, context),
+        Op::LastGrad {
+            dy, dx, columns, ..
+        } => last::grad((*dy, *dx), *columns, groups, context),
         Op::Add { a, b, y } => elementwise::add([*a, *b, *y], groups, context),
         Op::AddTo { d, x } => elementwise::add_to((*d, *x), groups, context),
         Op::Copy { x, y } => elementwise::copy((*x, *y), groups, context),

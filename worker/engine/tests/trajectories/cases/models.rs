@@ -39,12 +39,41 @@ fn images() -> Vec<Task> {
             &[3, 13, 11],
             Target::Classes(3),
         ),
+        Task::new(
+            "resnet",
+            r#"{"family": "resnet", "input": [3, 11, 9], "depths": [1, 2], "channels": [5, 7]}"#,
+            &[3, 11, 9],
+            Target::Classes(5),
+        ),
+        Task::new(
+            "resnet_large",
+            r#"{"family": "resnet", "input": [1, 21, 19], "depths": [1, 1], "channels": [3, 4],
+                "stem": "large", "block": "bottleneck"}"#,
+            &[1, 21, 19],
+            Target::Classes(3),
+        ),
+        Task::new(
+            "norms",
+            r#"{"layers": [{"type": "linear", "units": 12}, {"type": "batch_norm", "momentum": 0.3},
+                {"type": "activation", "function": "tanh"}, {"type": "linear", "units": 12},
+                {"type": "group_norm", "groups": 3}, {"type": "linear", "units": 3}]}"#,
+            &[7],
+            Target::Classes(3),
+        ),
     ]
 }
 
 fn pictures() -> Vec<Task> {
     let unet = |name, model| Task::new(name, model, &[2, 12, 8], sequence(3, 96));
     vec![
+        unet(
+            "unet",
+            r#"{"family": "unet", "input": [2, 12, 8], "depth": 2, "channels": 4, "norm": "batch"}"#,
+        ),
+        unet(
+            "unet_group",
+            r#"{"family": "unet", "input": [2, 12, 8], "depth": 1, "channels": 8, "norm": "group"}"#,
+        ),
         unet(
             "unet_plain",
             r#"{"family": "unet", "input": [2, 12, 8], "depth": 2, "channels": 4, "norm": "none"}"#,
