@@ -115,7 +115,8 @@ class Attention(nn.Module):
 def rotate(x):
     """Turns each pair of numbers by an angle that grows with the position."""
     length, half = x.shape[-2], x.shape[-1] // 2
-    angles = torch.outer(torch.arange(length), 10000.0 ** (-torch.arange(half) / half))
+    places, pairs = (torch.arange(count, dtype=x.dtype) for count in (length, half))
+    angles = torch.outer(places, 10000.0 ** (-pairs / half))
     cos, sin = angles.cos(), angles.sin()
     a, b = x.split(half, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)

@@ -75,7 +75,7 @@ class OverSequence(nn.Module):
         self.at_each = predicts_at_each(task)
 
     def forward(self, x):
-        x = self.body(self.embedding(x.long()) if self.embedding else x.float().view(-1, *self.shape))
+        x = self.body(self.embedding(x.long()) if self.embedding else x.view(-1, *self.shape))
         return self.head(x if self.at_each else x[:, -1])
 
 

@@ -45,7 +45,7 @@ def loss_of(task):
     def cross_entropy(scores, y):
         scores, y = last_classes(scores, task).flatten(0, 1), y.flatten()
         total = F.cross_entropy(
-            scores, y, weight=weights, label_smoothing=loss.get("label_smoothing", 0.0), reduction="sum"
+            scores, y, weight=weights if weights is None else weights.to(scores.dtype), label_smoothing=loss.get("label_smoothing", 0.0), reduction="sum"
         )
         counted = y[y >= 0]
         return total, len(counted) if weights is None else weights[counted].sum()
@@ -62,7 +62,7 @@ def loss_of(task):
         elif name == "kl":
             total = F.kl_div(scores.log_softmax(-1), y, reduction="sum")
         elif name == "quantile":
-            levels = torch.tensor(loss["levels"])
+            levels = torch.tensor(loss["levels"], dtype=scores.dtype)
             error = y.unsqueeze(-1) - scores.view(*y.shape, -1)
             total = torch.maximum(levels * error, (levels - 1) * error).mean((1, 2)).sum()
         else:

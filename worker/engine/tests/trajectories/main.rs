@@ -1,6 +1,6 @@
 //! Losses of twenty optimiser steps, and of the evaluations between them, beside those that PyTorch
-//! made from the same weights and batches. PyTorch's are in `recorded`; `make trajectories` makes
-//! them anew.
+//! made in double precision from the same weights and batches. PyTorch's are in `recorded`; `make
+//! trajectories` makes them anew.
 
 mod cases;
 mod task;
@@ -14,7 +14,7 @@ use stoker_engine::Cpu;
 use task::{Fallible, Task, Trace};
 
 /// Largest share by which a loss may differ.
-const TOLERANCE: f64 = 1e-4;
+const TOLERANCE: f64 = 1e-5;
 
 /// What PyTorch made of a task.
 #[derive(Deserialize)]

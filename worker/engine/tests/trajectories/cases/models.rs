@@ -54,7 +54,7 @@ fn images() -> Vec<Task> {
         ),
         Task::new(
             "norms",
-            r#"{"layers": [{"type": "linear", "units": 12}, {"type": "batch_norm", "momentum": 0.3},
+            r#"{"layers": [{"type": "linear", "units": 12, "bias": false}, {"type": "batch_norm", "momentum": 0.3},
                 {"type": "activation", "function": "tanh"}, {"type": "linear", "units": 12},
                 {"type": "group_norm", "groups": 3}, {"type": "linear", "units": 3}]}"#,
             &[7],
