@@ -5,7 +5,7 @@ use crate::error::FieldError;
 /// Most layers in one model.
 const LAYERS_MAX: usize = 1024;
 /// Largest width of a layer: units or channels.
-const WIDTH_MAX: u32 = 1 << 20;
+pub(super) const WIDTH_MAX: u32 = 1 << 20;
 
 /// What is wrong so far.
 #[derive(Default)]

@@ -4,11 +4,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::block::Activation;
-use super::check::Checks;
+use super::check::{Checks, WIDTH_MAX};
 use crate::error::FieldError;
 
 /// Layers that a block of the `gpt` family expands to.
 const GPT_BLOCK_LAYERS: usize = 10;
+
+/// Most levels of the `unet` family above the lowest one.
+const UNET_DEPTH_MAX: u32 = 10;
 
 /// The preset families.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +53,24 @@ pub enum Family {
         #[serde(default)]
         dropout: f32,
     },
+    /// A network that gives a prediction at each position of an image (Ronneberger et al. 2015):
+    /// levels of two convolutions each with max pooling between them, then back up by transposed
+    /// convolutions, with what the level had on the way down beside it. Predicts a class per
+    /// position where the target holds classes, else numbers, in PyTorch's order.
+    Unet {
+        /// Shape of one row: channels, height, width; 2 to the power of `depth` divides height and
+        /// width.
+        input: Vec<u32>,
+        /// Levels above the lowest one, 1 to 10.
+        #[serde(default = "default_levels")]
+        depth: u32,
+        /// Channels of the first level, doubled by each one below it.
+        #[serde(default = "default_unet_channels")]
+        channels: u32,
+        /// What normalises each convolution's output.
+        #[serde(default)]
+        norm: UnetNorm,
+    },
     /// A decoder-only transformer over token ids, which predicts the token at each position
     /// (Radford et al. 2019: normalisation before each half of a block).
     Gpt {
@@ -76,6 +97,22 @@ pub enum Family {
         #[serde(default)]
         dropout: f32,
     },
+}
+
+/// What normalises the convolutions of the `unet` family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnetNorm {
+    /// Nothing: the convolutions have a bias instead.
+    #[default]
+    None,
+}
+
+const fn default_levels() -> u32 {
+    3
+}
+const fn default_unet_channels() -> u32 {
+    16
 }
 
 const fn default_depth() -> u32 {
@@ -137,6 +174,22 @@ impl Family {
                 if kernel % 2 == 0 {
                     let message = format!("{kernel} is even; \"same\" padding needs an odd kernel");
                     checks.0.push(FieldError::new("kernel", message));
+                }
+            }
+            Self::Unet {
+                depth, channels, ..
+            } => {
+                checks.width("channels".to_owned(), *channels);
+                let depths = 1..=UNET_DEPTH_MAX;
+                if !depths.contains(depth) {
+                    let message = format!("{depth} is not in 1 to {UNET_DEPTH_MAX}");
+                    checks.0.push(FieldError::new("depth", message));
+                } else if *channels <= WIDTH_MAX && channels << depth > WIDTH_MAX {
+                    let lowest = channels << depth;
+                    let message = format!(
+                        "{depth} levels below {channels} channels have {lowest}, at most {WIDTH_MAX} allowed"
+                    );
+                    checks.0.push(FieldError::new("depth", message));
                 }
             }
             Self::Gpt {

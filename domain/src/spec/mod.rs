@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use block::{Activation, Block};
-pub use family::Family;
+pub use block::{Activation, Block, Upsampling};
+pub use family::{Family, UnetNorm};
 pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use stoker_domain::spec::Activation;
 
+use crate::geometry::Part;
 use crate::graph::{Graph, Node};
 use crate::op::{Op, ParameterId, ValueId, needs_input};
 
@@ -37,6 +38,17 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
                 }
             }
             gradients.remove(&y);
+            continue;
+        }
+        if let Op::Join { part, .. } = op {
+            // dy stays in use until all parts have theirs.
+            if trained.contains(&x) {
+                let dx = cut(&mut graph, &layer, (dy, x), part);
+                give(&mut graph, &mut gradients, &layer, x, dx);
+            }
+            if part.first == 0 {
+                gradients.remove(&y);
+            }
             continue;
         }
         gradients.remove(&y);
@@ -92,6 +104,17 @@ fn give(
         });
         gradients.insert(x, d);
     }
+}
+
+/// The gradient of a part of what it is joined to.
+fn cut(graph: &mut Graph, layer: &str, (dy, x): (ValueId, ValueId), part: Part) -> ValueId {
+    let row_floats = graph.values[x.0].row_floats;
+    let y = graph.value(layer, row_floats);
+    graph.backward.push(Node {
+        layer: layer.to_owned(),
+        op: Op::Cut { x: dy, y, part },
+    });
+    y
 }
 
 /// A copy of a buffer, to be changed.

@@ -1,5 +1,7 @@
 //! From a model spec to a list of named layers.
 
+mod unet;
+
 use stoker_domain::FieldError;
 use stoker_domain::spec::{Activation, Block, Family, LayerSpec, ModelSpec};
 
@@ -75,6 +77,7 @@ pub(crate) fn expand(model: &ModelSpec, input: &InputDescription) -> Result<Laye
             builder.output(outputs)?;
             Ok(builder.finish(row_shape(&shape, input.width)?))
         }
+        ModelSpec::Family(family @ Family::Unet { .. }) => unet::expand(family, input),
         ModelSpec::Family(family @ Family::Gpt { .. }) => {
             let Target::Sequence { classes, .. } = input.target else {
                 let message = "`gpt` predicts a token at each position: data.target must hold as many token ids per row as the features";

@@ -147,13 +147,75 @@ pub struct Pool {
     pub out_height: usize,
     /// Output width.
     pub out_width: usize,
-    /// Height and width of the window.
+    /// Height of the window, and its width unless `line`.
     pub kernel: usize,
     /// Step of the window.
     pub stride: usize,
     /// Rows and columns on each side that aren't there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub padding: usize,
+    /// Whether the window is 1 wide: over sequences, as images of width 1.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub line: bool,
+}
+
+impl Pool {
+    /// Numbers in one window of a channel, padding included.
+    #[must_use]
+    pub const fn window(&self) -> usize {
+        self.kernel * if self.line { 1 } else { self.kernel }
+    }
+}
+
+/// Geometry of an enlargement. Images are `[height, width, channels]`; a sequence is one of width
+/// 1, which stays so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upsample {
+    /// Channels.
+    pub channels: usize,
+    /// Input height.
+    pub height: usize,
+    /// Input width.
+    pub width: usize,
+    /// Output rows per input row, and columns per column unless `line`.
+    pub factor: usize,
+    /// Whether the width stays.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub line: bool,
+    /// Whether it is linear between the numbers, and not the nearest one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub linear: bool,
+}
+
+impl Upsample {
+    /// Output columns per input column.
+    #[must_use]
+    pub const fn factor_x(&self) -> usize {
+        if self.line { 1 } else { self.factor }
+    }
+
+    /// Numbers in one input image.
+    #[must_use]
+    pub const fn in_floats(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Numbers in one output image.
+    #[must_use]
+    pub const fn out_floats(&self) -> usize {
+        self.in_floats() * self.factor * self.factor_x()
+    }
+}
+
+/// Some of the numbers of each position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Numbers of a position in all.
+    pub of: usize,
+    /// The first one of the part.
+    pub first: usize,
+    /// Numbers in the part.
+    pub count: usize,
 }
 
 /// Geometry of self-attention over `[length, (heads + 2 kv_heads) head_floats]`: the queries of

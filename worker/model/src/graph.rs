@@ -4,13 +4,13 @@ use stoker_domain::FieldError;
 use stoker_domain::spec::Block;
 
 use crate::family::{Layer, Layers};
-use crate::image;
 use crate::input::{InputDescription, Target};
 use crate::limits::{PARAMETERS_MAX, product};
 use crate::op::{Op, ParameterId, ValueId};
 use crate::plan::{Init, Order, Parameter};
 use crate::sequence;
 use crate::shape::Shape;
+use crate::{concat, enlarge, image};
 
 /// The name by which a layer may take the rows themselves.
 const INPUT: &str = "input";
@@ -169,8 +169,8 @@ fn find_inputs(layer: &Layer, outputs: &[Output]) -> Result<Vec<usize>, FieldErr
     let field = format!("{}.inputs", layer.field);
     let (kind, count) = (layer.block.type_name(), names.len());
     let takes = match layer.block {
-        Block::Add {} if !(2..=INPUTS_MAX).contains(&count) => "2 to 16",
-        Block::Add {} => "",
+        Block::Add {} | Block::Concat {} if !(2..=INPUTS_MAX).contains(&count) => "2 to 16",
+        Block::Add {} | Block::Concat {} => "",
         _ if count != 1 => "1",
         _ => "",
     };
@@ -216,6 +216,20 @@ fn finish(
             image
         }
         (shape, needed) if shape == needed => None,
+        // A class or more numbers at each position of an image.
+        (shape @ Shape::Image { .. }, Shape::Flat { .. }) if takes_image(shape, input.target) => {
+            match shape.flatten() {
+                Shape::Flat { image, .. } => image,
+                _ => None,
+            }
+        }
+        (shape, Shape::Sequence { .. }) if takes_image(shape, input.target) => None,
+        (shape @ Shape::Image { .. }, Shape::Sequence { length, features }) => {
+            let message = format!(
+                "gives {shape}, the target needs {features} scores at each of {length} positions"
+            );
+            return Err(FieldError::new(&model.output_field, message));
+        }
         (shape, needed) => {
             let flat = matches!(needed, Shape::Flat { .. }) && !matches!(shape, Shape::Flat { .. });
             let hint = if flat { ": add a `flatten`" } else { "" };
@@ -248,6 +262,25 @@ fn finish(
     }
     graph.scores = scores.0;
     Ok(graph)
+}
+
+/// Whether an image is what is predicted: a score per class at each position, or numbers.
+fn takes_image(shape: Shape, target: Target) -> bool {
+    let Shape::Image {
+        channels,
+        height,
+        width,
+    } = shape
+    else {
+        return false;
+    };
+    match target {
+        Target::Sequence { classes, positions } => {
+            (channels, height * width) == (classes, positions)
+        }
+        Target::Values(count) => shape.floats() == Some(count),
+        Target::Classes(_) | Target::Quantiles { .. } => false,
+    }
 }
 
 /// What a layer gives, or why it can't be.
@@ -305,6 +338,7 @@ fn add_layer(
             sequence::add_attention(graph, path, (x, shape), heads, *causal, *bias)
         }
         Block::Add {} => add_sum(graph, path, given),
+        Block::Concat {} => concat::add_concat(graph, path, given),
         Block::Linear { units, bias } => {
             let outputs = *units as usize;
             add_linear(graph, path, x, shape, outputs, *bias)
@@ -314,21 +348,18 @@ fn add_layer(
             let conv = image::conv_geometry(shape, &window)?;
             image::add_conv(graph, path, x, conv, bias)
         }
-        Block::MaxPool2d {
-            kernel,
-            stride,
-            padding,
-        }
-        | Block::AvgPool2d {
-            kernel,
-            stride,
-            padding,
-        } => {
-            let sizes = [*kernel, stride.unwrap_or(*kernel), *padding].map(|n| n as usize);
-            let mean = matches!(layer.block, Block::AvgPool2d { .. });
-            image::add_pool(graph, path, (x, shape), sizes, mean)
-        }
+        Block::MaxPool1d { .. }
+        | Block::AvgPool1d { .. }
+        | Block::MaxPool2d { .. }
+        | Block::AvgPool2d { .. } => image::add_pool(graph, path, (x, shape), &layer.block),
         Block::GlobalAvgPool {} => image::add_mean(graph, path, (x, shape)),
+        Block::GlobalMaxPool {} => image::add_maximum(graph, path, (x, shape)),
+        Block::ConvTranspose1d { .. } | Block::ConvTranspose2d { .. } => {
+            enlarge::add_conv_transpose(graph, path, (x, shape), &layer.block)
+        }
+        Block::Upsample { factor, mode } => {
+            enlarge::add_upsample(graph, path, (x, shape), *factor as usize, *mode)
+        }
         Block::Flatten {} => Ok((x, shape.flatten())),
         Block::Activation { function } => {
             let (y, function) = (graph.value(path, same), *function);

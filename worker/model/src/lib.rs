@@ -5,7 +5,9 @@
 
 mod arena;
 mod autodiff;
+mod concat;
 mod describe;
+mod enlarge;
 mod family;
 mod fuse;
 mod geometry;
@@ -25,7 +27,7 @@ mod steps;
 mod tests;
 
 pub use describe::describe_input;
-pub use geometry::{Attention, Conv, Pool, Tile};
+pub use geometry::{Attention, Conv, Part, Pool, Tile, Upsample};
 pub use input::{InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};

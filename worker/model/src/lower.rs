@@ -115,7 +115,7 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             *columns = Some(scratch(&[groups, conv.tile_floats()])?);
             *transposed = Some(scratch(&[conv.out_channels, conv.window()])?);
         }
-        Op::Conv2dGradInput { conv, columns, .. } => {
+        Op::Conv2dGradInput { conv, columns, .. } | Op::ConvTranspose { conv, columns, .. } => {
             conv.tile = split::tile(conv, group_rows);
             *columns = Some(scratch(&[groups, conv.tile_floats()])?);
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stoker_domain::spec::Activation;
 
-use crate::geometry::{Attention, Conv, Pool};
+use crate::geometry::{Attention, Conv, Part, Pool, Upsample};
 
 /// Index of a value in [`crate::Plan::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,6 +117,17 @@ pub enum Op {
         /// Gradients of the unfolded windows, a tile per group.
         columns: Option<ValueId>,
     },
+    /// y = each position's x W, added up where windows overlap, + b. `conv` is the convolution whose
+    /// gradient by its input this is: y is that input, and x has its output's shape.
+    ConvTranspose {
+        x: ValueId,
+        y: ValueId,
+        weight: ParameterId,
+        bias: Option<ParameterId>,
+        conv: Conv,
+        /// The windows of y, a tile per group.
+        columns: Option<ValueId>,
+    },
     /// y = x + b, with b along the last dimension.
     AddBias {
         x: ValueId,
@@ -173,6 +184,22 @@ pub enum Op {
         positions: usize,
         columns: usize,
     },
+    /// y = x enlarged.
+    Upsample {
+        x: ValueId,
+        y: ValueId,
+        upsample: Upsample,
+    },
+    /// dx: what the numbers made of each one give.
+    UpsampleGrad {
+        dy: ValueId,
+        dx: ValueId,
+        upsample: Upsample,
+    },
+    /// A part of y's numbers at each position = x. The parts of a y follow one another.
+    Join { x: ValueId, y: ValueId, part: Part },
+    /// y = a part of x's numbers at each position.
+    Cut { x: ValueId, y: ValueId, part: Part },
     /// y = x with each number dropped with probability `rate`, the rest scaled. In evaluation a
     /// copy.
     Dropout {
@@ -271,6 +298,9 @@ impl Op {
             | Self::MaxPool { x, y, .. }
             | Self::AveragePool { x, y, .. }
             | Self::Mean { x, y, .. }
+            | Self::Upsample { x, y, .. }
+            | Self::Join { x, y, .. }
+            | Self::Cut { x, y, .. }
             | Self::Dropout { x, y, .. }
             | Self::Embedding { x, y, .. }
             | Self::Copy { x, y } => (vec![*x], vec![*y]),
@@ -289,6 +319,7 @@ impl Op {
                 columns,
                 ..
             } => (vec![*x], some(&[Some(*y), *pre, *transposed, *columns])),
+            Self::ConvTranspose { x, y, columns, .. } => (vec![*x], some(&[Some(*y), *columns])),
             Self::LinearGradWeight { dy, x, .. } | Self::EmbeddingGrad { dy, x, .. } => {
                 (vec![*dy, *x], Vec::new())
             }
@@ -322,7 +353,8 @@ impl Op {
             Self::AddTo { d, x } => (vec![*d, *x], vec![*d]),
             Self::LinearGradInput { dy, dx, .. }
             | Self::AveragePoolGrad { dy, dx, .. }
-            | Self::MeanGrad { dy, dx, .. } => (vec![*dy], vec![*dx]),
+            | Self::MeanGrad { dy, dx, .. }
+            | Self::UpsampleGrad { dy, dx, .. } => (vec![*dy], vec![*dx]),
             Self::Conv2dGradWeight {
                 dy,
                 x,
@@ -367,6 +399,7 @@ impl Op {
             self,
             Self::Linear { .. }
                 | Self::Conv2d { .. }
+                | Self::ConvTranspose { .. }
                 | Self::AddBias { .. }
                 | Self::Embedding { .. }
                 | Self::Norm { .. }

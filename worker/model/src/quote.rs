@@ -98,6 +98,7 @@ impl Plan {
             Op::Attention { ref attention, .. } => attention_flops(attention, self.rows),
             Op::AttentionGrad { ref attention, .. } => 2 * attention_flops(attention, self.rows),
             Op::Conv2d { ref conv, .. }
+            | Op::ConvTranspose { ref conv, .. }
             | Op::Conv2dGradWeight { ref conv, .. }
             | Op::Conv2dGradInput { ref conv, .. } => conv_flops(conv, self.rows),
             _ => 0,

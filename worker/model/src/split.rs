@@ -56,9 +56,9 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         Op::EmbeddingGrad {
             vocabulary, units, ..
         } => by_work(vocabulary * units, GROUP_FLOATS, vocabulary),
-        Op::Conv2d { ref conv, .. } | Op::Conv2dGradInput { ref conv, .. } => {
-            by_work(conv_flops(conv, rows), GROUP_FLOPS, rows)
-        }
+        Op::Conv2d { ref conv, .. }
+        | Op::Conv2dGradInput { ref conv, .. }
+        | Op::ConvTranspose { ref conv, .. } => by_work(conv_flops(conv, rows), GROUP_FLOPS, rows),
         Op::Conv2dGradWeight { ref conv, .. } => {
             let most = PARTIALS_FLOATS / (conv.window() * conv.out_channels).max(1);
             by_work(conv_flops(conv, rows), GROUP_FLOPS, rows.min(most))

@@ -6,6 +6,7 @@ mod gradients;
 mod guard;
 mod images;
 mod losses;
+mod pictures;
 mod reference;
 mod resume;
 mod selection;

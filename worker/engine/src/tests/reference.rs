@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
-use stoker_model::{Op, Plan};
+use stoker_model::{Op, Plan, Target};
 
-use super::{images, losses, sequence};
+use super::{images, losses, pictures, sequence};
 use crate::TargetRows;
 use crate::cpu::lanes;
 use crate::cpu::simd::Level;
@@ -126,7 +126,27 @@ impl<'a> Reference<'a> {
                     let bias = bias.then(&mut next);
                     (x, shape) = images::conv(&x, &shape, weight, bias, &layer.block);
                 }
-                Block::MaxPool2d {
+                Block::Concat {} => (x, shape) = pictures::concat(&inputs),
+                Block::ConvTranspose1d { bias, .. } | Block::ConvTranspose2d { bias, .. } => {
+                    let weight = next();
+                    let bias = bias.then(&mut next);
+                    (x, shape) = pictures::conv_transpose(&x, &shape, weight, bias, &layer.block);
+                }
+                Block::Upsample { factor, mode } => {
+                    (x, shape) = pictures::upsample(&x, &shape, factor as usize, mode);
+                }
+                Block::GlobalMaxPool {} => (x, shape) = pictures::maximum(&x, &shape),
+                Block::MaxPool1d {
+                    kernel,
+                    stride,
+                    padding,
+                }
+                | Block::AvgPool1d {
+                    kernel,
+                    stride,
+                    padding,
+                }
+                | Block::MaxPool2d {
                     kernel,
                     stride,
                     padding,
@@ -137,7 +157,10 @@ impl<'a> Reference<'a> {
                     padding,
                 } => {
                     let sizes = [kernel, stride.unwrap_or(kernel), padding].map(|n| n as usize);
-                    let mean = matches!(layer.block, Block::AvgPool2d { .. });
+                    let mean = matches!(
+                        layer.block,
+                        Block::AvgPool1d { .. } | Block::AvgPool2d { .. }
+                    );
                     (x, shape) = images::pool(&x, &shape, sizes, mean);
                 }
                 Block::GlobalAvgPool {} => (x, shape) = images::mean(&x, &shape),
@@ -158,6 +181,10 @@ impl<'a> Reference<'a> {
             if let Some(name) = &layer.name {
                 named.insert(name.clone(), (x.clone(), shape.clone()));
             }
+        }
+        if let (Target::Sequence { .. }, [_, height, width]) = (self.plan.input.target, &*shape) {
+            // A score per class at each position.
+            x = images::transpose(&x, height * width);
         }
         x
     }

@@ -6,12 +6,15 @@
 
 mod attention;
 mod conv;
+mod conv_transpose;
 mod depthwise;
 mod elementwise;
 mod embedding;
+mod join;
 mod linear;
 mod norm;
 mod pool;
+mod upsample;
 
 use rayon::prelude::*;
 use stoker_domain::spec::Activation;
@@ -71,6 +74,7 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::Conv2d { .. } => conv::forward(&kernel.op, groups, context),
         Op::Conv2dGradWeight { .. } => conv::grad_weight(&kernel.op, groups, context),
         Op::Conv2dGradInput { .. } => conv::grad_input(&kernel.op, groups, context),
+        Op::ConvTranspose { .. } => conv_transpose::forward(&kernel.op, groups, context),
         Op::MaxPool { x, y, pool } => pool::forward((*x, *y), pool, groups, context),
         Op::MaxPoolGrad { dy, x, y, dx, pool } => {
             pool::grad([*dy, *x, *y, *dx], pool, groups, context);
@@ -83,6 +87,12 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::MeanGrad {
             dy, dx, columns, ..
         } => pool::mean_grad((*dy, *dx), *columns, groups, context),
+        Op::Upsample { x, y, upsample } => upsample::forward((*x, *y), upsample, groups, context),
+        Op::UpsampleGrad { dy, dx, upsample } => {
+            upsample::grad((*dy, *dx), upsample, groups, context);
+        }
+        Op::Join { x, y, part } => join::join((*x, *y), *part, groups, context),
+        Op::Cut { x, y, part } => join::cut((*x, *y), *part, groups, context),
         Op::ToChannelsLast {
             x,
             y,

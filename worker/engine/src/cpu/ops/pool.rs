@@ -134,7 +134,7 @@ pub(super) fn average(
 ) {
     let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
     let (input, output) = sizes(pool);
-    let share = share_of(pool.kernel * pool.kernel);
+    let share = share_of(pool.window());
     let [x, y] = context.arena.views([x, y]);
     let buffers = [(x, rows * input), (y, rows * output)];
     each_group(groups, buffers, |_, [x, y]| {
@@ -160,7 +160,7 @@ pub(super) fn average_grad(
 ) {
     let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
     let (input, output) = sizes(pool);
-    let share = share_of(pool.kernel * pool.kernel);
+    let share = share_of(pool.window());
     let [dy, dx] = context.arena.views([dy, dx]);
     let buffers = [(dy, rows * output), (dx, rows * input)];
     each_group(groups, buffers, |_, [dy, dx]| {
