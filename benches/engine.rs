@@ -127,6 +127,7 @@ fn plan(shape: &Shape) -> Fallible<Plan> {
         width: shape.input.iter().product(),
         shape: shape.input.to_vec(),
         vocabulary: (shape.tokens > 0).then_some(shape.tokens),
+        columns: Vec::new(),
         target: match shape.positions() {
             1 => Target::Classes(shape.classes),
             positions => Target::Sequence {

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::autoencoder::Autoencoder;
 use super::block::Activation;
 use super::check::{Checks, WIDTH_MAX};
+use super::recommender::Recommender;
 use crate::error::FieldError;
 
 /// Layers that a block of the `gpt` family expands to.
@@ -97,6 +99,10 @@ pub enum Family {
         #[serde(default)]
         dropout: f32,
     },
+    /// Scores a user and an item.
+    Recommender(Recommender),
+    /// Makes its features small, and makes them again of that.
+    Autoencoder(Autoencoder),
 }
 
 /// What normalises the convolutions of the `unet` family.
@@ -146,7 +152,12 @@ impl Family {
     #[must_use]
     pub const fn predicts_features(&self) -> bool {
         match self {
-            Self::Mlp { .. } | Self::Cnn { .. } | Self::Gpt { .. } => false,
+            Self::Autoencoder(_) => true,
+            Self::Mlp { .. }
+            | Self::Cnn { .. }
+            | Self::Unet { .. }
+            | Self::Gpt { .. }
+            | Self::Recommender(_) => false,
         }
     }
 
@@ -210,6 +221,8 @@ impl Family {
                 checks.optional_width("vocabulary".to_owned(), *vocabulary);
                 checks.share("dropout".to_owned(), *dropout);
             }
+            Self::Recommender(recommender) => recommender.validate(checks),
+            Self::Autoencoder(autoencoder) => autoencoder.validate(checks),
         }
     }
 }

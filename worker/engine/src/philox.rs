@@ -19,6 +19,7 @@ pub(crate) enum Purpose {
     Dropout = 4,
     TransformTrain = 5,
     TransformTest = 6,
+    Sample = 9,
 }
 
 /// A stream of blocks of four words, each found by its two indices.

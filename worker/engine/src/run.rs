@@ -129,7 +129,7 @@ impl Run {
             plan.train.seed,
             shape,
             preprocess,
-            &rows.train,
+            (&rows.train, &plan.ids()),
             saved,
         )?;
         let mut session = device.open(Arc::clone(&plan))?;

@@ -7,6 +7,7 @@ use stoker_domain::spec::{Activation, Block, Family, LayerSpec, ModelSpec};
 
 use crate::input::{InputDescription, Target};
 use crate::shape::Shape;
+use crate::{autoencoder, recommender};
 
 /// A model as layers, and what its first layer sees.
 #[derive(Debug, Clone)]
@@ -87,6 +88,16 @@ pub(crate) fn expand(model: &ModelSpec, input: &InputDescription) -> Result<Laye
             builder.gpt(family, classes);
             Ok(builder.finish(Shape::flat(input.width)))
         }
+        ModelSpec::Family(Family::Recommender(spec)) => {
+            let mut builder = Builder::default();
+            recommender::expand(&mut builder, spec, input)?;
+            Ok(builder.finish(Shape::flat(input.width)))
+        }
+        ModelSpec::Family(Family::Autoencoder(spec)) => {
+            let mut builder = Builder::default();
+            autoencoder::expand(&mut builder, spec, input)?;
+            Ok(builder.finish(Shape::flat(input.width)))
+        }
     }
 }
 
@@ -132,7 +143,7 @@ const GPT_DEVIATION: f32 = 0.02;
 const LAYER_NORM: Block = Block::LayerNorm { epsilon: 1e-5 };
 
 #[derive(Default)]
-struct Builder {
+pub(crate) struct Builder {
     layers: Vec<Layer>,
 }
 
@@ -204,7 +215,7 @@ impl Builder {
     }
 
     /// A layer with a name of its own, which takes `inputs` or else the layer before it.
-    fn named(&mut self, name: String, inputs: &[&str], field: &str, block: Block) {
+    pub(crate) fn named(&mut self, name: String, inputs: &[&str], field: &str, block: Block) {
         self.layers.push(Layer {
             path: name.clone(),
             name,

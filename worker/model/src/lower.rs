@@ -43,7 +43,10 @@ pub(crate) fn lower(
     let mut plan = Plan {
         version: VERSION,
         train: train.clone(),
-        input: input.clone(),
+        input: InputDescription {
+            columns: Vec::new(),
+            ..input.clone()
+        },
         rows,
         shards,
         outputs: input.target.outputs(),
@@ -144,6 +147,18 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
         } => {
             *s = Some(scratch(&[groups, attention.scratch_floats()])?);
         }
+        Op::Interact {
+            count,
+            columns,
+            scratch: s,
+            ..
+        } => {
+            *s = Some(scratch(&[
+                groups,
+                *columns,
+                count.next_multiple_of(ALIGNMENT),
+            ])?);
+        }
         Op::NormGrad {
             columns, partials, ..
         } if groups > 1 => {
@@ -172,7 +187,7 @@ fn place_parameters(plan: &mut Plan) {
 }
 
 /// A value lives from the first kernel that touches it to the last. The loss sits between forward
-/// and backward: it reads the scores and writes their gradient.
+/// and backward: it reads the scores and divergences, and writes the scores' gradient.
 fn place_values(plan: &mut Plan) {
     let loss = plan.forward.len();
     let mut lives: Vec<Option<Life>> = vec![None; plan.values.len()];
@@ -195,6 +210,9 @@ fn place_values(plan: &mut Plan) {
     for (at, kernel) in kernels {
         let (reads, writes) = kernel.op.values();
         reads.into_iter().chain(writes).for_each(|id| touch(id, at));
+        if let Op::Sample { divergence, .. } = kernel.op {
+            touch(divergence, loss);
+        }
     }
     // What fusing left without a kernel needs no memory.
     let unused = Life {

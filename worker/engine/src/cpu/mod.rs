@@ -7,6 +7,7 @@ mod optimizer;
 mod product;
 pub(crate) mod session;
 pub(crate) mod simd;
+mod touched;
 mod unfold;
 mod views;
 

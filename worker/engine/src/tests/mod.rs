@@ -1,12 +1,15 @@
 //! Tests of the whole engine: against a reference in double precision, and against itself.
 
+mod autoencoder;
 mod clip;
+mod columns;
 mod determinism;
 mod gradients;
 mod guard;
 mod images;
 mod losses;
 mod pictures;
+mod recommender;
 mod reference;
 mod resume;
 mod selection;
@@ -67,6 +70,7 @@ fn plan(model: &str, train: &str, width: usize, target: Target) -> Arc<Plan> {
         width,
         shape: vec![width],
         vocabulary: None,
+        columns: Vec::new(),
         target,
     };
     Arc::new(compile(&model, &train, &input).unwrap())

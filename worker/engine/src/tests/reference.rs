@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
-use stoker_model::{Op, Plan, Target};
+use stoker_model::{Op, Plan, Span, Target};
 
-use super::{images, losses, pictures, sequence};
+use super::{autoencoder, columns, images, losses, pictures, sequence};
 use crate::TargetRows;
 use crate::cpu::lanes;
 use crate::cpu::simd::Level;
@@ -52,14 +52,16 @@ impl<'a> Reference<'a> {
         let rows = features.chunks_exact(self.plan.input.width);
         let losses = rows.enumerate().map(|(row, x)| {
             let x = x.iter().map(|&x| f64::from(x)).collect();
-            let scores = self.scores(parameters, x, row as u32, step);
-            self.row_loss(&scores, targets, row)
+            let (scores, more) = self.scores(parameters, x, row as u32, step);
+            self.row_loss(&scores, targets, row) + more
         });
         losses.sum()
     }
 
+    /// The model's outputs, and what its samples add to the loss.
     #[expect(clippy::too_many_lines, reason = "a definition per block")]
-    fn scores(&self, parameters: &[Vec<f64>], x: Vec<f64>, row: u32, step: u64) -> Vec<f64> {
+    fn scores(&self, parameters: &[Vec<f64>], x: Vec<f64>, row: u32, step: u64) -> (Vec<f64>, f64) {
+        let mut more = 0.0;
         let mut parameters = parameters.iter();
         let mut next = || parameters.next().unwrap().as_slice();
         let mut sites = self
@@ -70,6 +72,14 @@ impl<'a> Reference<'a> {
                 Op::Dropout { site, .. } => Some(site),
                 _ => None,
             });
+        let mut selected = (self.plan.forward.iter()).filter_map(|kernel| match &kernel.op {
+            Op::Select { spans, .. } => Some(spans),
+            _ => None,
+        });
+        let mut samples = (self.plan.forward.iter()).filter_map(|kernel| match kernel.op {
+            Op::Sample { site, .. } => Some(site),
+            _ => None,
+        });
         let (mut x, mut shape) = (x, self.shape.clone());
         let mut named = HashMap::from([("input".to_owned(), (x.clone(), shape.clone()))]);
         for layer in &self.layers {
@@ -92,6 +102,31 @@ impl<'a> Reference<'a> {
                 Block::Embedding { units, .. } => {
                     x = sequence::embedding(&x, next(), units as usize);
                     shape.push(units as usize);
+                }
+                Block::Select { .. } => {
+                    let spans = selected.next().unwrap();
+                    let number = |span: &Span| x[span.first..][..span.count].to_vec();
+                    x = spans.iter().flat_map(number).collect();
+                    shape = vec![x.len()];
+                }
+                Block::Dot {} => {
+                    let products = x.iter().zip(&inputs[1].0).map(|(a, b)| a * b);
+                    (x, shape) = (vec![products.sum()], vec![1]);
+                }
+                Block::Interact {} => {
+                    let given = match inputs.is_empty() {
+                        true => vec![(x, shape.clone())],
+                        false => inputs,
+                    };
+                    (x, shape) = columns::interact(&given, *shape.last().unwrap());
+                }
+                Block::Bias { .. } => x.iter_mut().zip(next()).for_each(|(x, b)| *x += b),
+                Block::Sample { beta } => {
+                    more += f64::from(beta) * autoencoder::divergence(&x, &inputs[1].0);
+                    let site = samples.next().unwrap();
+                    let seed = self.plan.train.seed;
+                    let stream = Stream::new(seed, Purpose::Sample, site, step);
+                    x = autoencoder::sample(&x, &inputs[1].0, stream, row);
                 }
                 Block::Position { .. } => {
                     x.iter_mut()
@@ -186,7 +221,7 @@ impl<'a> Reference<'a> {
             // A score per class at each position.
             x = images::transpose(&x, height * width);
         }
-        x
+        (x, more)
     }
 
     /// The losses of a row's predictions, summed.

@@ -5,6 +5,7 @@
 //! order.
 
 mod attention;
+mod columns;
 mod conv;
 mod conv_transpose;
 mod depthwise;
@@ -14,6 +15,7 @@ mod join;
 mod linear;
 mod norm;
 mod pool;
+mod sample;
 mod upsample;
 
 use rayon::prelude::*;
@@ -22,6 +24,7 @@ use stoker_model::{GROUPS_MAX, Kernel, Op, ParameterId, Plan};
 
 use super::lanes;
 use super::simd::Level;
+use super::touched::Touched;
 use super::views::Arena;
 use crate::philox::{Purpose, Stream};
 
@@ -32,6 +35,9 @@ pub(crate) struct Context<'a> {
     pub(crate) weights: &'a [f32],
     /// Gradients of the parameters, written by the way back.
     pub(crate) gradients: &'a mut [f32],
+    /// Which of the tree's buffers they are, and the rows of embeddings that aren't zero there.
+    pub(crate) slot: usize,
+    pub(crate) touched: &'a mut Touched,
     /// Whether dropout drops.
     pub(crate) train: bool,
     /// Steps made before this one.
@@ -65,6 +71,7 @@ fn gradient<'a>(gradients: &'a mut [f32], plan: &Plan, id: ParameterId) -> &'a m
 }
 
 /// Runs one kernel over all rows of the shard's shape.
+#[expect(clippy::too_many_lines, reason = "a table with a line per operation")]
 pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
     let groups = kernel.groups;
     match &kernel.op {
@@ -124,6 +131,14 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         }
         Op::Embedding { .. } => embedding::forward(&kernel.op, groups, context),
         Op::EmbeddingGrad { .. } => embedding::grad(&kernel.op, groups, context),
+        Op::Select { .. }
+        | Op::SelectGrad { .. }
+        | Op::Dot { .. }
+        | Op::DotGrad { .. }
+        | Op::Interact { .. }
+        | Op::InteractGrad { .. } => columns::execute(&kernel.op, groups, context),
+        Op::Sample { .. } => sample::forward(&kernel.op, groups, context),
+        Op::SampleGrad { .. } => sample::grad(&kernel.op, groups, context),
         Op::Norm { .. } => norm::forward(&kernel.op, groups, context),
         Op::NormGrad { .. } => norm::grad(&kernel.op, groups, context),
         Op::Attention { .. } => attention::forward(&kernel.op, groups, context),
