@@ -15,30 +15,7 @@ use stoker_engine::{
 };
 use stoker_model::compile_job;
 
-const JOB: &str = r#"
-name = "ratings"
-[data]
-dataset = "ratings@1"
-features = ["user", "item"]
-target = "rating"
-split = { test = 0.2, shuffle = false }
-[model]
-family = "recommender"
-kind = "matrix_factorisation"
-user = "user"
-item = "item"
-dim = 4
-mean = 3.5
-deviation = 0.02
-[train]
-epochs = 6
-batch_size = 4096
-loss = "mse"
-optimizer = { name = "adamw", learning_rate = 0.03, weight_decay = 0.01 }
-schedule = { name = "cosine" }
-[[metrics]]
-builtin = "rmse"
-"#;
+const JOB: &str = include_str!("../../../examples/ratings/job.toml");
 
 /// User, item and rating, the oldest first.
 fn ratings() -> Option<Vec<[f32; 3]>> {
@@ -48,22 +25,13 @@ fn ratings() -> Option<Vec<[f32; 3]>> {
         Some(cache.or_else(home)?.join("stoker/data"))
     };
     let folder = std::env::var_os("STOKER_SAMPLES_DIR").map(PathBuf::from);
-    let path = folder.or_else(cache)?.join("ml-100k/ml-100k.tsv");
+    let path = folder.or_else(cache)?.join("ml-100k/ratings.csv");
     let text = std::fs::read_to_string(path).ok()?;
-    let mut rows: Vec<(u64, [f32; 3])> = (text.lines().skip(1))
-        .map(|line| {
-            let fields: Vec<f64> = line
-                .split('\t')
-                .map(|field| field.parse().unwrap())
-                .collect();
-            (
-                fields[3] as u64,
-                [fields[0], fields[1], fields[2]].map(|x| x as f32),
-            )
-        })
-        .collect();
-    rows.sort_by_key(|(time, _)| *time);
-    Some(rows.into_iter().map(|(_, row)| row).collect())
+    let row = |line: &str| {
+        let mut fields = line.split(',').map(|field| field.parse().unwrap());
+        [(); 3].map(|()| fields.next().unwrap())
+    };
+    Some(text.lines().skip(1).map(row).collect())
 }
 
 fn column(name: &str, rows: &[[f32; 3]], index: usize) -> Column {

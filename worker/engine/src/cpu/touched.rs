@@ -15,6 +15,9 @@ use super::simd::Level;
 /// Floats that one thread adds or checks at a time.
 const CHUNK: usize = 1 << 14;
 
+/// Floats of a table for each row that a step may touch, at least: lists take little beside it.
+const SHARE: usize = 8;
+
 /// The tables whose touched rows are known, and what lies between them in a gradient buffer.
 pub(crate) struct Touched {
     tables: Vec<Table>,
@@ -34,8 +37,8 @@ pub(crate) struct Table {
 }
 
 impl Touched {
-    /// Room for what the shards of a step can touch. Tables that have no more rows than that are
-    /// left alone, as are those with a gradient of another operation too.
+    /// Room for what the shards of a step can touch. Tables that have hardly more than that are left
+    /// alone, as are those with a gradient of another operation too.
     pub(crate) fn new(plan: &Plan, slots: usize) -> Self {
         let writers = |id: ParameterId| {
             let written = plan.backward.iter().flat_map(|k| k.op.gradients());
@@ -54,7 +57,7 @@ impl Touched {
                 continue;
             };
             let most = plan.values[x.0].floats * plan.shards;
-            if most > vocabulary || writers(weight) > 1 {
+            if most > vocabulary.min(vocabulary * units / SHARE) || writers(weight) > 1 {
                 continue;
             }
             let parameter = &plan.parameters[weight.0];
