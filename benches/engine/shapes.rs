@@ -3,7 +3,7 @@
 use serde_json::json;
 use stoker_model::Target;
 
-use crate::task::{Fallible, Features, Task};
+use crate::task::{Column, Fallible, Features, Task};
 
 /// A task whose rows are one batch, so that every step has all of it.
 #[derive(Debug, Clone)]
@@ -106,5 +106,19 @@ pub(crate) fn shapes() -> Vec<Shape> {
             },
             (8, 8),
         ),
+        Shape::new(
+            "recommender",
+            r#"{"family": "recommender", "kind": "matrix_factorisation", "user": "user",
+                "item": "item", "dim": 32}"#,
+            (&[2], RATINGS),
+            Target::Values(1),
+            (1024, 40),
+        ),
     ]
 }
+
+/// 100,000 users and items.
+const RATINGS: Features = Features::Columns(&[
+    Column::Ids("user", 1, 60_000),
+    Column::Ids("item", 1, 40_000),
+]);

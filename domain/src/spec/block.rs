@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::autoencoder::default_beta;
 use super::check::Checks;
 use crate::error::FieldError;
 
@@ -253,6 +254,40 @@ pub enum Block {
         #[serde(default = "default_embedding_deviation")]
         deviation: f32,
     },
+    /// Some of a row's numbers, side by side; `[n]` to `[m]`: columns by name, or `count` numbers
+    /// from `first` on.
+    Select {
+        /// Feature columns of the data set, in the order wanted; only of the rows themselves.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        columns: Vec<String>,
+        /// The first number taken; 0 when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<u32>,
+        /// Numbers taken; excludes `columns`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u32>,
+    },
+    /// The inner product of its two inputs, which have one shape; to `[1]`.
+    Dot {},
+    /// The inner products of all pairs of its inputs' vectors (Naumov et al. 2019): k vectors, one
+    /// of each `[n]` and `length` of each `[length, n]`, to `[k (k - 1) / 2]` in the order (1, 0),
+    /// (2, 0), (2, 1), …
+    Interact {},
+    /// Adds a learned number to each; `[n]` to the same. Its parameter, `[n]`, bears the layer's
+    /// own name, as an `nn.Parameter` does.
+    Bias {
+        /// What they start as.
+        #[serde(default)]
+        value: f32,
+    },
+    /// A sample of the normal distributions whose means and logarithms of variances its two inputs
+    /// hold (Kingma & Welling 2014); `[n]` twice, to the same. In evaluation the means. Adds to a
+    /// row's loss `beta` times the divergence of the distributions from standard normal ones.
+    Sample {
+        /// What the divergence counts.
+        #[serde(default = "default_beta")]
+        beta: f32,
+    },
     /// Adds a learned vector per position; `[length, n]` to the same. Weight `[length, n]`.
     Position {
         /// Standard deviation of the initial weights.
@@ -412,6 +447,11 @@ impl Block {
             Self::Activation { .. } => "activation",
             Self::Dropout { .. } => "dropout",
             Self::Embedding { .. } => "embedding",
+            Self::Select { .. } => "select",
+            Self::Dot {} => "dot",
+            Self::Interact {} => "interact",
+            Self::Bias { .. } => "bias",
+            Self::Sample { .. } => "sample",
             Self::Position { .. } => "position",
             Self::LayerNorm { .. } => "layer_norm",
             Self::RmsNorm { .. } => "rms_norm",
@@ -456,6 +496,15 @@ impl Block {
                 checks.optional_width(format!("{at}.vocabulary"), *vocabulary);
                 checks.above_zero(format!("{at}.deviation"), *deviation);
             }
+            Self::Select {
+                columns,
+                first,
+                count,
+            } => {
+                checks.selection(at, columns, *first, *count);
+            }
+            Self::Sample { beta } => checks.not_negative(format!("{at}.beta"), *beta),
+            Self::Bias { value } => checks.finite(format!("{at}.value"), *value),
             Self::Position { deviation } => {
                 checks.above_zero(format!("{at}.deviation"), *deviation);
             }
@@ -488,6 +537,8 @@ impl Block {
             | Self::LastPosition {}
             | Self::Flatten {}
             | Self::Activation { .. }
+            | Self::Dot {}
+            | Self::Interact {}
             | Self::Add {}
             | Self::Concat {} => {}
         }

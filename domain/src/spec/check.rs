@@ -55,6 +55,48 @@ impl Checks {
         }
     }
 
+    pub(super) fn not_negative(&mut self, field: String, value: f32) {
+        if !(value >= 0.0 && value.is_finite()) {
+            let message = format!("{value} is not a number from 0");
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+
+    pub(super) fn finite(&mut self, field: String, value: f32) {
+        if !value.is_finite() {
+            let message = format!("{value} is not a finite number");
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+
+    /// Columns by name, or a range of numbers.
+    pub(super) fn selection(
+        &mut self,
+        at: &str,
+        columns: &[String],
+        first: Option<u32>,
+        count: Option<u32>,
+    ) {
+        self.names(&format!("{at}.columns"), columns);
+        self.optional_width(format!("{at}.count"), count);
+        if columns.is_empty() == count.is_none() || first.is_some() && count.is_none() {
+            let message = "needs either `columns`, or `count` and perhaps `first`";
+            self.0.push(FieldError::new(at, message));
+        }
+    }
+
+    /// Names of which none comes twice.
+    pub(super) fn names(&mut self, field: &str, names: &[String]) {
+        self.count(field, names.len());
+        for (index, name) in names.iter().enumerate().take(LAYERS_MAX) {
+            if names[..index].contains(name) {
+                let message = format!("`{name}` is given twice");
+                self.0
+                    .push(FieldError::new(format!("{field}[{index}]"), message));
+            }
+        }
+    }
+
     /// `part` must divide `whole`; what is out of range is told elsewhere.
     pub(super) fn divides(&mut self, field: String, part: u32, whole: u32, name: &str) {
         if part > 0 && !whole.is_multiple_of(part) {

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::autoencoder::Autoencoder;
 use super::block::{Activation, Cell, Positions};
 use super::check::{Checks, WIDTH_MAX};
+use super::recommender::Recommender;
 use crate::error::FieldError;
 
 /// Layers that a block of the `gpt` family expands to.
@@ -213,6 +215,10 @@ pub enum Family {
         #[serde(default)]
         dropout: f32,
     },
+    /// Scores a user and an item.
+    Recommender(Recommender),
+    /// Makes its features small, and makes them again of that.
+    Autoencoder(Autoencoder),
 }
 
 const fn default_layers() -> u32 {
@@ -313,13 +319,15 @@ impl Family {
     pub const fn predicts_features(&self) -> bool {
         match self {
             Self::Encoder { masked, .. } => masked.is_some(),
+            Self::Autoencoder(_) => true,
             Self::Mlp { .. }
             | Self::Cnn { .. }
             | Self::Resnet { .. }
             | Self::Unet { .. }
             | Self::Gpt { .. }
             | Self::Lstm { .. }
-            | Self::Tcn { .. } => false,
+            | Self::Tcn { .. }
+            | Self::Recommender(_) => false,
         }
     }
 
@@ -428,6 +436,8 @@ impl Family {
                     checks.0.push(FieldError::new("channels", message));
                 }
             }
+            Self::Recommender(recommender) => recommender.validate(checks),
+            Self::Autoencoder(autoencoder) => autoencoder.validate(checks),
         }
     }
 

@@ -3,6 +3,7 @@
 //! The same type is read from TOML and JSON, sent by the SDK, stored in the record and described in
 //! the OpenAPI document. Unknown fields are refused, and every error names its field.
 
+mod autoencoder;
 mod block;
 mod check;
 mod family;
@@ -11,6 +12,7 @@ mod model;
 mod monitor;
 mod optimizer;
 mod parse;
+mod recommender;
 mod schedule;
 mod train;
 
@@ -19,6 +21,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use autoencoder::{Autoencoder, AutoencoderKind};
 pub use block::{Activation, Block, Cell, Positions, Upsampling};
 pub use family::{Family, ResidualBlock, Stem, UnetNorm};
 pub use loss::Loss;
@@ -26,6 +29,7 @@ pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};
 pub use optimizer::OptimizerSpec;
 pub use parse::{Format, SPEC_MAX_BYTES};
+pub use recommender::{Recommender, RecommenderKind};
 pub use schedule::ScheduleSpec;
 pub use train::{CheckpointSpec, ClipSpec, EmaSpec, TrainSpec};
 

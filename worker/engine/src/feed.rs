@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::Apply;
+use stoker_model::Span;
 
 use crate::device::Shard;
 use crate::error::EngineError;
@@ -54,7 +55,7 @@ enum Step {
 
 impl Feed {
     /// `saved` holds the statistics of the `normalise` steps when a run is resumed; without it
-    /// they are taken from the rows in `train`.
+    /// they are taken from the rows in `train`, of which `ids` are left as they are.
     ///
     /// # Errors
     /// `data` when `saved` is of other steps.
@@ -63,7 +64,7 @@ impl Feed {
         seed: u64,
         (rows, shards): (usize, usize),
         preprocess: Vec<Preprocess>,
-        train: &[u64],
+        (train, ids): (&[u64], &[Span]),
         saved: Option<&[Statistics]>,
     ) -> Result<Self, EngineError> {
         let mut saved = saved.map(<[Statistics]>::iter);
@@ -73,7 +74,7 @@ impl Feed {
             let step = match (kind, &mut saved) {
                 (PreprocessKind::Custom(transform), _) => Step::Custom(transform),
                 (PreprocessKind::Normalise(config), None) => {
-                    Step::Normalise(fit(config, &table, train))
+                    Step::Normalise(fit(config, &table, train, ids))
                 }
                 (PreprocessKind::Normalise(_), Some(saved)) => {
                     let statistics = saved

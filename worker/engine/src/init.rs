@@ -40,11 +40,15 @@ pub(crate) fn initial_weights(plan: &Plan) -> Vec<f32> {
     weights
 }
 
-/// A number of the standard normal distribution (Box and Muller 1958).
-#[expect(clippy::cast_possible_truncation, reason = "rounded on purpose")]
+/// The number of the standard normal distribution at `index` of a stream.
 fn normal(stream: Stream, index: u64) -> f32 {
     let word = stream.word64(index);
-    let (high, low) = (word >> 32, word & 0xFFFF_FFFF);
+    normal_of(word >> 32, word & 0xFFFF_FFFF)
+}
+
+/// A number of the standard normal distribution, of two words of 32 bits (Box and Muller 1958).
+#[expect(clippy::cast_possible_truncation, reason = "rounded on purpose")]
+pub(crate) fn normal_of(high: u64, low: u64) -> f32 {
     // Above 0 up to 1, and 0 up to, not including, 2.
     let share = (high + 1) as f64 / 4_294_967_296.0;
     let turn = low as f64 / 2_147_483_648.0;

@@ -1,7 +1,7 @@
 //! The built-in step `normalise`: statistics of the training rows, and scaling by them.
 
 use serde::{Deserialize, Serialize};
-use stoker_model::{Normalise, Per, Scale};
+use stoker_model::{Normalise, Per, Scale, Span};
 
 use crate::error::EngineError;
 use crate::table::Table;
@@ -55,9 +55,13 @@ impl Moments {
     }
 }
 
-/// Takes the statistics of `rows`.
-pub(crate) fn fit(config: Normalise, table: &Table, rows: &[u64]) -> Statistics {
+/// Takes the statistics of `rows`. What is in `ids` is left as it is.
+pub(crate) fn fit(config: Normalise, table: &Table, rows: &[u64], ids: &[Span]) -> Statistics {
     let width = table.width();
+    let mut is_id = vec![false; width];
+    for span in ids {
+        is_id[span.first..][..span.count].fill(true);
+    }
     let groups = match config.per {
         Per::Feature => width,
         Per::All => 1,
@@ -65,11 +69,17 @@ pub(crate) fn fit(config: Normalise, table: &Table, rows: &[u64]) -> Statistics 
     let mut moments = vec![Moments::NONE; groups];
     for &row in rows {
         for (index, &x) in table.row(index_of(row)).iter().enumerate() {
-            moments[index % groups].add(f64::from(x));
+            if !is_id[index] {
+                moments[index % groups].add(f64::from(x));
+            }
         }
     }
     let scalings = moments.iter().map(|moments| moments.scaling(config.mode));
-    let (offset, factor): (Vec<f32>, Vec<f32>) = scalings.cycle().take(width).unzip();
+    let scalings = (scalings.cycle().zip(&is_id)).map(|(scaling, is_id)| match is_id {
+        true => (0.0, 1.0),
+        false => scaling,
+    });
+    let (offset, factor): (Vec<f32>, Vec<f32>) = scalings.unzip();
     Statistics { offset, factor }
 }
 
@@ -102,7 +112,7 @@ mod tests {
     fn normalised(mode: Scale, per: Per) -> Vec<f32> {
         let features = vec![0.0, 10.0, 5.0, 2.0, 30.0, 5.0, 100.0, 100.0, 100.0];
         let table = Table::new(features, 3, Targets::Classes(vec![0; 3])).unwrap();
-        let mut statistics = fit(Normalise { mode, per }, &table, &[0, 1]);
+        let mut statistics = fit(Normalise { mode, per }, &table, &[0, 1], &[]);
         let mut rows = [table.row(0), table.row(1)].concat();
         statistics.apply(&mut rows, &[0, 1], 0).unwrap();
         rows
@@ -120,6 +130,14 @@ mod tests {
         );
         let all = normalised(Scale::MinMax, Per::All);
         assert_eq!((all[0], all[4]), (0.0, 1.0));
+        let table = Table::new(vec![7.0, 1.0, 9.0, 3.0], 2, Targets::Classes(vec![0; 2])).unwrap();
+        let id = Span { first: 0, count: 1 };
+        let config = Normalise {
+            mode: Scale::MinMax,
+            per: Per::All,
+        };
+        let Statistics { offset, factor } = fit(config, &table, &[0, 1], &[id]);
+        assert_eq!((offset, factor), (vec![0.0, 1.0], vec![1.0, 0.5]));
         let mean: f32 = normalised(Scale::Standard, Per::All).iter().sum();
         assert!(mean.abs() < 1e-5);
     }

@@ -21,6 +21,7 @@ pub(crate) enum Purpose {
     TransformTest = 6,
     MaskTrain = 7,
     MaskTest = 8,
+    Sample = 9,
 }
 
 /// A stream of blocks of four words, each found by its two indices.

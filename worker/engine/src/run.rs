@@ -130,7 +130,7 @@ impl Run {
             plan.train.seed,
             shape,
             preprocess,
-            &rows.train,
+            (&rows.train, &plan.ids()),
             saved,
         )?;
         let classes = plan.outputs / plan.input.target.positions();

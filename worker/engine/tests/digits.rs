@@ -91,6 +91,7 @@ fn train(spec: &JobSpec) -> (Finished, Watch) {
         width: 64,
         shape: vec![64],
         vocabulary: None,
+        columns: Vec::new(),
         target: Target::Classes(10),
     };
     let plan = Arc::new(compile(&spec.model, &spec.train, &input).unwrap());

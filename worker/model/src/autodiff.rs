@@ -3,6 +3,7 @@
 //! A gradient's buffer may stand for the gradients of several values, as behind a sum. It is
 //! changed in place only where it stands for one.
 
+mod columns;
 mod image;
 mod norm;
 mod sequence;
@@ -54,6 +55,12 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
             continue;
         }
         gradients.remove(&y);
+        if let Some(given) = columns::of_several(&mut graph, &layer, &op, dy, &trained) {
+            for (x, dx) in given {
+                give(&mut graph, &mut gradients, &layer, x, dx);
+            }
+            continue;
+        }
         let wanted = trained.contains(&x);
         let residual = match op {
             Op::BatchNorm { residual, .. } => residual.filter(|value| trained.contains(value)),
@@ -212,6 +219,7 @@ impl Backward<'_> {
                 Some(d)
             }
             Op::Embedding { .. } => self.of_embedding(op),
+            Op::Select { .. } | Op::Interact { .. } => self.of_columns(op),
             Op::Norm { .. } => self.of_norm(op),
             Op::BatchNorm { .. } => self.of_batch_norm(op),
             Op::GroupNorm { .. } => self.of_group_norm(op),

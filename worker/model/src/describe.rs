@@ -3,9 +3,9 @@
 use stoker_domain::FieldError;
 use stoker_domain::dataset::{Column, ColumnKind, Schema};
 use stoker_domain::error::nearest;
-use stoker_domain::spec::{DataSpec, Loss, TrainSpec};
+use stoker_domain::spec::{DataSpec, JobSpec, Loss, TrainSpec};
 
-use crate::input::{InputDescription, Target};
+use crate::input::{InputColumn, InputDescription, Target};
 use crate::limits::CLASSES_MAX;
 
 /// Largest feature width: what one row may hold.
@@ -48,6 +48,7 @@ pub fn describe_input(
                 _ => vec![usize_of(width)],
             },
             vocabulary: vocabulary(&features),
+            columns: columns(&features),
             target,
         }),
         _ => Err(errors),
@@ -71,6 +72,22 @@ fn vocabulary(features: &[&Column]) -> Option<usize> {
         reason = "in range"
     )]
     (largest < VOCABULARY_MAX).then_some(largest as usize + 1)
+}
+
+/// Where each column is in a row, and its own vocabulary.
+fn columns(features: &[&Column]) -> Vec<InputColumn> {
+    let mut first = 0;
+    let place = |column: &&Column| {
+        let width = usize_of(column.width());
+        first += width;
+        InputColumn {
+            name: column.name.clone(),
+            first: first - width,
+            width,
+            vocabulary: vocabulary(&[column]),
+        }
+    };
+    features.iter().map(place).collect()
 }
 
 fn usize_of(value: u64) -> usize {
@@ -224,6 +241,31 @@ fn describe_classes(column: &Column, loss: &str, width: usize) -> Result<Target,
     Ok(match width {
         1 => Target::Classes(classes),
         positions => Target::Sequence { classes, positions },
+    })
+}
+
+/// Checks that features which are predicted as they are lie where the loss needs them. What
+/// preprocessing steps make of them isn't known.
+pub(crate) fn check_own_target(spec: &JobSpec, schema: &Schema) -> Option<FieldError> {
+    let own = spec.data.target.is_none() && spec.preprocess.is_empty();
+    if !own || spec.train.loss != Loss::Bce {
+        return None;
+    }
+    let chosen = |column: &&Column| {
+        let names = spec.data.features.as_ref();
+        names.is_none_or(|names| names.contains(&column.name))
+    };
+    let outside = |column: &&Column| {
+        let found = column.statistics.as_ref();
+        found.is_some_and(|found| found.min < 0.0 || found.max > 1.0)
+    };
+    let mut columns = schema.columns.iter().filter(chosen);
+    columns.find(outside).map(|column| {
+        let message = format!(
+            "bce needs numbers of 0 to 1, and `{}` holds others: add the step `normalise` with mode = \"minmax\"",
+            column.name
+        );
+        FieldError::new("train.loss", message)
     })
 }
 

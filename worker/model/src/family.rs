@@ -9,6 +9,7 @@ use stoker_domain::spec::{Activation, Block, Family, LayerSpec, ModelSpec};
 
 use crate::input::{InputDescription, Target};
 use crate::shape::Shape;
+use crate::{autoencoder, recommender};
 
 pub(crate) use sequences::masking;
 
@@ -94,6 +95,16 @@ pub(crate) fn expand(model: &ModelSpec, input: &InputDescription) -> Result<Laye
             | Family::Lstm { .. }
             | Family::Tcn { .. }),
         ) => sequences::expand(family, input),
+        ModelSpec::Family(Family::Recommender(spec)) => {
+            let mut builder = Builder::default();
+            recommender::expand(&mut builder, spec, input)?;
+            Ok(builder.finish(Shape::flat(input.width)))
+        }
+        ModelSpec::Family(Family::Autoencoder(spec)) => {
+            let mut builder = Builder::default();
+            autoencoder::expand(&mut builder, spec, input)?;
+            Ok(builder.finish(Shape::flat(input.width)))
+        }
     }
 }
 
@@ -145,7 +156,7 @@ fn row_shape(shape: &[usize], width: usize) -> Result<Shape, FieldError> {
 }
 
 #[derive(Default)]
-struct Builder {
+pub(crate) struct Builder {
     layers: Vec<Layer>,
 }
 
@@ -217,7 +228,7 @@ impl Builder {
     }
 
     /// A layer with a name of its own, which takes `inputs` or else the layer before it.
-    fn named(&mut self, name: String, inputs: &[&str], field: &str, block: Block) {
+    pub(crate) fn named(&mut self, name: String, inputs: &[&str], field: &str, block: Block) {
         self.layers.push(Layer {
             path: name.clone(),
             name,

@@ -234,6 +234,15 @@ pub struct Part {
     pub count: usize,
 }
 
+/// Neighbouring numbers of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The first.
+    pub first: usize,
+    /// How many.
+    pub count: usize,
+}
+
 /// Geometry of self-attention over `[length, (heads + 2 kv_heads) head_floats]`: the queries of
 /// all heads, then the keys, then the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 use stoker_domain::FieldError;
 use stoker_domain::spec::{Block, Cell};
 
+use crate::columns;
 use crate::family::{Layer, Layers};
 use crate::input::{InputDescription, Target};
 use crate::limits::{PARAMETERS_MAX, product};
@@ -18,6 +19,8 @@ use crate::{concat, enlarge, image};
 const INPUT: &str = "input";
 /// Most inputs of one layer.
 const INPUTS_MAX: usize = 16;
+/// Most inputs of a layer that pairs vectors.
+const VECTORS_MAX: usize = 64;
 
 /// A graph in the making: values with shapes, parameters, and operations in order.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ pub(crate) struct Graph {
     pub(crate) forward: Vec<Node>,
     pub(crate) backward: Vec<Node>,
     pub(crate) features: usize,
+    /// What was selected of the features, and its vocabulary.
+    pub(crate) selected: Vec<(ValueId, Option<usize>)>,
     pub(crate) scores: usize,
     pub(crate) score_gradient: usize,
 }
@@ -52,6 +57,16 @@ impl Graph {
             row_floats,
         });
         ValueId(self.values.len() - 1)
+    }
+
+    /// The vocabulary of the features or what was selected of them: nothing for another value, and
+    /// `Some(None)` where they are no token ids.
+    fn vocabulary_of(&self, x: ValueId, input: &InputDescription) -> Option<Option<usize>> {
+        if x.0 == self.features {
+            return Some(input.vocabulary);
+        }
+        let mut selected = self.selected.iter();
+        selected.find(|(y, _)| *y == x).map(|&(_, held)| held)
     }
 
     /// Nothing when it would be too large.
@@ -182,6 +197,9 @@ fn find_inputs(layer: &Layer, outputs: &[Output]) -> Result<Vec<usize>, FieldErr
     let takes = match layer.block {
         Block::Add {} | Block::Concat {} if !(2..=INPUTS_MAX).contains(&count) => "2 to 16",
         Block::Add {} | Block::Concat {} => "",
+        Block::Dot {} | Block::Sample { .. } if count != 2 => "2",
+        Block::Interact {} if !(1..=VECTORS_MAX).contains(&count) => "1 to 64",
+        Block::Dot {} | Block::Sample { .. } | Block::Interact {} => "",
         _ if count != 1 => "1",
         _ => "",
     };
@@ -333,10 +351,16 @@ fn add_layer(
             vocabulary,
             deviation,
         } => {
-            let vocabulary = sequence::vocabulary(*vocabulary, x.0 == graph.features, input)?;
+            let held = graph.vocabulary_of(x, input);
+            let vocabulary = sequence::vocabulary(*vocabulary, held)?;
             let sizes = [vocabulary, *units as usize];
             sequence::add_embedding(graph, path, (x, shape), sizes, *deviation)
         }
+        Block::Select { .. }
+        | Block::Dot {}
+        | Block::Interact {}
+        | Block::Bias { .. }
+        | Block::Sample { .. } => columns::add(graph, path, &layer.block, given, input),
         Block::Position { deviation } => {
             sequence::add_position(graph, path, (x, shape), *deviation)
         }

@@ -1,6 +1,9 @@
 //! What a model is fed: the compiler's only knowledge of the data.
 
 use serde::{Deserialize, Serialize};
+use stoker_domain::error::nearest;
+
+use crate::geometry::Span;
 
 /// One row of features and of the target, as shapes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,8 +15,59 @@ pub struct InputDescription {
     /// One more than the largest value of the features, where all are whole numbers from 0: the
     /// vocabulary of token ids.
     pub vocabulary: Option<usize>,
+    /// The feature columns in order, for models that tell them apart. Not part of a plan: it holds
+    /// what became of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<InputColumn>,
     /// What is predicted.
     pub target: Target,
+}
+
+/// A feature column: where its numbers are in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputColumn {
+    /// Its name in the data set.
+    pub name: String,
+    /// Its first number.
+    pub first: usize,
+    /// Its numbers.
+    pub width: usize,
+    /// One more than the largest value, where all are whole numbers from 0.
+    pub vocabulary: Option<usize>,
+}
+
+impl InputDescription {
+    /// The vocabulary of some of the numbers of a row: the largest one of the columns that they
+    /// are in, where each of those has one. Where no columns are known, that of all features.
+    pub(crate) fn vocabulary_of(&self, spans: &[Span]) -> Option<usize> {
+        if self.columns.is_empty() {
+            return self.vocabulary;
+        }
+        let touched = self.columns.iter().filter(|column| {
+            let overlap = |span: &Span| {
+                span.first < column.first + column.width && column.first < span.first + span.count
+            };
+            spans.iter().any(overlap)
+        });
+        let vocabularies: Option<Vec<usize>> = touched.map(|column| column.vocabulary).collect();
+        vocabularies?.into_iter().max()
+    }
+
+    /// The feature column of that name.
+    ///
+    /// # Errors
+    /// When there is none, with the nearest name.
+    pub(crate) fn column(&self, name: &str) -> Result<&InputColumn, String> {
+        let names = || self.columns.iter().map(|column| column.name.as_str());
+        let found = self.columns.iter().find(|column| column.name == name);
+        found.ok_or_else(|| match nearest(name, names()) {
+            Some(near) => format!("no feature column `{name}`; did you mean `{near}`?"),
+            None => format!(
+                "no feature column `{name}` among the {} of data.features",
+                self.columns.len()
+            ),
+        })
+    }
 }
 
 /// What is predicted.

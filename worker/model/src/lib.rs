@@ -5,6 +5,8 @@
 
 mod arena;
 mod autodiff;
+mod autoencoder;
+mod columns;
 mod concat;
 mod describe;
 mod duration;
@@ -22,6 +24,7 @@ mod norm;
 mod op;
 mod plan;
 mod quote;
+mod recommender;
 mod recurrent;
 mod sequence;
 mod shape;
@@ -33,8 +36,8 @@ mod tests;
 pub use describe::describe_input;
 pub use duration::{Work, WorkKind};
 pub use epoch::{count_held_out, count_steps};
-pub use geometry::{Attention, Conv, Part, Pool, Tile, Upsample};
-pub use input::{InputDescription, Target};
+pub use geometry::{Attention, Conv, Part, Pool, Span, Tile, Upsample};
+pub use input::{InputColumn, InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};
 pub use plan::{Init, Masking, Order, Parameter, Plan, Value};
@@ -84,6 +87,7 @@ pub fn compile(
 /// As [`describe_input`] and [`compile`], with those of the steps and metrics.
 pub fn compile_job(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldError>> {
     let mut errors = check_preprocess(&spec.preprocess);
+    errors.extend(describe::check_own_target(spec, schema));
     let plan = describe_input(schema, &spec.data, &spec.train).and_then(|input| {
         errors.extend(check_metrics(&spec.metrics, input.target));
         compile(&spec.model, &spec.train, &input)

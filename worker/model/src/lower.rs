@@ -44,7 +44,10 @@ pub(crate) fn lower(
     let mut plan = Plan {
         version: VERSION,
         train: train.clone(),
-        input: input.clone(),
+        input: InputDescription {
+            columns: Vec::new(),
+            ..input.clone()
+        },
         rows,
         shards,
         outputs: input.target.outputs(),
@@ -174,6 +177,18 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             ])?);
             *partials = Some(scratch(&[groups, Recurrence::SUMS, recurrence.units])?);
         }
+        Op::Interact {
+            count,
+            columns,
+            scratch: s,
+            ..
+        } => {
+            *s = Some(scratch(&[
+                groups,
+                *columns,
+                count.next_multiple_of(ALIGNMENT),
+            ])?);
+        }
         Op::NormGrad {
             columns, partials, ..
         } if groups > 1 => {
@@ -240,7 +255,7 @@ fn place_parameters(plan: &mut Plan) {
 }
 
 /// A value lives from the first kernel that touches it to the last. The loss sits between forward
-/// and backward: it reads the scores and writes their gradient.
+/// and backward: it reads the scores and divergences, and writes the scores' gradient.
 fn place_values(plan: &mut Plan) {
     let loss = plan.forward.len();
     let mut lives: Vec<Option<Life>> = vec![None; plan.values.len()];
@@ -263,6 +278,9 @@ fn place_values(plan: &mut Plan) {
     for (at, kernel) in kernels {
         let (reads, writes) = kernel.op.values();
         reads.into_iter().chain(writes).for_each(|id| touch(id, at));
+        if let Op::Sample { divergence, .. } = kernel.op {
+            touch(divergence, loss);
+        }
     }
     // What fusing left without a kernel needs no memory.
     let unused = Life {

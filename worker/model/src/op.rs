@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stoker_domain::spec::Activation;
 
-use crate::geometry::{Attention, Conv, Part, Pool, Upsample};
+use crate::geometry::{Attention, Conv, Part, Pool, Span, Upsample};
 use crate::recurrent::Recurrence;
 
 /// Index of a value in [`crate::Plan::values`].
@@ -228,6 +228,71 @@ pub enum Op {
         vocabulary: usize,
         units: usize,
     },
+    /// y = the numbers of x in the spans, side by side.
+    Select {
+        x: ValueId,
+        y: ValueId,
+        spans: Vec<Span>,
+    },
+    /// dx: dy where it was taken from, 0 elsewhere.
+    SelectGrad {
+        dy: ValueId,
+        dx: ValueId,
+        spans: Vec<Span>,
+    },
+    /// y = Σ a b over a row.
+    Dot {
+        a: ValueId,
+        b: ValueId,
+        y: ValueId,
+        columns: usize,
+    },
+    /// dx = dy x, with x the other factor.
+    DotGrad {
+        dy: ValueId,
+        x: ValueId,
+        dx: ValueId,
+        columns: usize,
+    },
+    /// y = x_i · x_j for j < i, with x `[count, columns]`.
+    Interact {
+        x: ValueId,
+        y: ValueId,
+        count: usize,
+        columns: usize,
+        /// A row of x transposed, per group.
+        scratch: Option<ValueId>,
+    },
+    /// dx_i = the sum over j of the pair's dy times x_j.
+    InteractGrad {
+        dy: ValueId,
+        x: ValueId,
+        dx: ValueId,
+        count: usize,
+        columns: usize,
+    },
+    /// y = mean + spread, with spread = e^(log_variance / 2) · a standard normal number; in
+    /// evaluation y = mean. divergence = Σ (e^log_variance + mean² - 1 - log_variance) / 2, which
+    /// counts `beta` in a row's loss.
+    Sample {
+        mean: ValueId,
+        log_variance: ValueId,
+        y: ValueId,
+        spread: ValueId,
+        divergence: ValueId,
+        beta: f32,
+        site: u16,
+    },
+    /// dmean = dy + beta mean; dlog_variance = (dy spread + beta (e^log_variance - 1)) / 2.
+    SampleGrad {
+        dy: ValueId,
+        mean: ValueId,
+        log_variance: ValueId,
+        spread: ValueId,
+        d_mean: ValueId,
+        d_log_variance: ValueId,
+        beta: f32,
+    },
     /// y = (x - mean) / deviation · gain + bias over the last dimension; without a bias the mean
     /// stays, and the deviation is the root of the mean square.
     Norm {
@@ -432,6 +497,7 @@ impl Op {
             | Self::Last { x, y, .. }
             | Self::Dropout { x, y, .. }
             | Self::Embedding { x, y, .. }
+            | Self::Select { x, y, .. }
             | Self::Copy { x, y } => (vec![*x], vec![*y]),
             Self::Linear {
                 x,
@@ -452,6 +518,31 @@ impl Op {
             Self::LinearGradWeight { dy, x, .. } | Self::EmbeddingGrad { dy, x, .. } => {
                 (vec![*dy, *x], Vec::new())
             }
+            Self::Dot { a, b, y, .. } => (vec![*a, *b], vec![*y]),
+            Self::DotGrad { dy, x, dx, .. } | Self::InteractGrad { dy, x, dx, .. } => {
+                (vec![*dy, *x], vec![*dx])
+            }
+            Self::Sample {
+                mean,
+                log_variance,
+                y,
+                spread,
+                divergence,
+                ..
+            } => (vec![*mean, *log_variance], vec![*y, *spread, *divergence]),
+            Self::SampleGrad {
+                dy,
+                mean,
+                log_variance,
+                spread,
+                d_mean,
+                d_log_variance,
+                ..
+            } => (
+                vec![*dy, *mean, *log_variance, *spread],
+                vec![*d_mean, *d_log_variance],
+            ),
+            Self::Interact { x, y, scratch, .. } => (vec![*x], some(&[Some(*y), *scratch])),
             Self::Norm {
                 x, y, statistics, ..
             } => (vec![*x], vec![*y, *statistics]),
@@ -567,7 +658,8 @@ impl Op {
             | Self::AveragePoolGrad { dy, dx, .. }
             | Self::MeanGrad { dy, dx, .. }
             | Self::UpsampleGrad { dy, dx, .. }
-            | Self::LastGrad { dy, dx, .. } => (vec![*dy], vec![*dx]),
+            | Self::LastGrad { dy, dx, .. }
+            | Self::SelectGrad { dy, dx, .. } => (vec![*dy], vec![*dx]),
             Self::Conv2dGradWeight {
                 dy,
                 x,

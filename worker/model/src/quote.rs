@@ -5,7 +5,7 @@ use stoker_domain::spec::OptimizerSpec;
 
 use crate::op::{Kernel, Op};
 use crate::plan::Plan;
-use crate::split::{attention_flops, conv_flops};
+use crate::split::{attention_flops, conv_flops, interact_flops};
 
 /// Bytes of a checkpoint's header per tensor, about.
 const HEADER_BYTES: u64 = 128;
@@ -105,6 +105,11 @@ impl Plan {
                 outputs,
                 ..
             } => (2 * self.rows * positions * inputs).saturating_mul(outputs),
+            Op::Dot { columns, .. } => 2 * self.rows * columns,
+            Op::Interact { count, columns, .. } => interact_flops([count, columns], self.rows),
+            Op::InteractGrad { count, columns, .. } => {
+                2 * interact_flops([count, columns], self.rows)
+            }
             Op::Attention { ref attention, .. } => attention_flops(attention, self.rows),
             Op::AttentionGrad { ref attention, .. } => 2 * attention_flops(attention, self.rows),
             Op::Recurrence { ref recurrence, .. } | Op::RecurrenceGrad { ref recurrence, .. } => {

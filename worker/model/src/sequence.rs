@@ -4,30 +4,27 @@ use stoker_domain::FieldError;
 
 use crate::geometry::Attention;
 use crate::graph::{Added, Graph, Refusal, add_bias, push_linear, too_large};
-use crate::input::InputDescription;
 use crate::limits::product;
 use crate::op::{Op, ValueId};
 use crate::plan::{Init, Order};
 use crate::shape::Shape;
 
 /// The vocabulary that an embedding has: the one given, which must hold all tokens of the data, or
-/// that of the data.
+/// that of the data. `held` is the data's, or nothing where the input isn't of the features.
 ///
 /// # Errors
 /// At `vocabulary`, when the data's is unknown or larger; at the layer, when it doesn't take the
 /// features.
 pub(crate) fn vocabulary(
     given: Option<u32>,
-    takes_features: bool,
-    input: &InputDescription,
+    held: Option<Option<usize>>,
 ) -> Result<usize, Refusal> {
-    if !takes_features {
-        return Err("`embedding` takes token ids: the features"
-            .to_owned()
-            .into());
-    }
+    let Some(held) = held else {
+        let message = "`embedding` takes token ids: the features, or some that `select` took";
+        return Err(message.to_owned().into());
+    };
     let field = |message| Refusal::Field(FieldError::new("vocabulary", message));
-    let Some(needed) = input.vocabulary else {
+    let Some(needed) = held else {
         let message = "the features aren't all whole numbers from 0, so they are no token ids";
         return Err(field(message.to_owned()));
     };

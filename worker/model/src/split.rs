@@ -56,6 +56,13 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         Op::Recurrence { ref recurrence, .. } | Op::RecurrenceGrad { ref recurrence, .. } => {
             by_work(recurrence.flops(rows), GROUP_FLOPS, rows / GROUP_ROWS)
         }
+        Op::Interact { count, columns, .. } => {
+            by_work(interact_flops([count, columns], rows), GROUP_FLOPS, rows)
+        }
+        Op::InteractGrad { count, columns, .. } => {
+            let flops = 2 * interact_flops([count, columns], rows);
+            by_work(flops, GROUP_FLOPS, rows)
+        }
         Op::EmbeddingGrad {
             vocabulary, units, ..
         } => by_work(vocabulary * units, GROUP_FLOATS, vocabulary),
@@ -97,6 +104,13 @@ pub(crate) fn attention_flops(attention: &Attention, rows: usize) -> usize {
         .saturating_mul(attention.length)
         .saturating_mul(attention.head());
     if attention.causal { whole / 2 } else { whole }
+}
+
+/// Multiply-adds of the products of pairs of `count` vectors over `rows` rows, each counted as two.
+pub(crate) fn interact_flops([count, columns]: [usize; 2], rows: usize) -> usize {
+    (rows * count)
+        .saturating_mul(count.saturating_sub(1))
+        .saturating_mul(columns)
 }
 
 /// The tile of a convolution whose groups have `group_rows` images.

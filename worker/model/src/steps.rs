@@ -7,10 +7,9 @@ use stoker_domain::error::nearest;
 use stoker_domain::spec::{Measure, MetricSpec, PreprocessSpec, Preprocessing};
 
 use crate::input::Target;
-use crate::op::{Kernel, Op};
 use crate::plan::Plan;
 
-/// Settings of the built-in step `normalise`.
+/// Settings of the built-in step `normalise`. Numbers that embeddings take as ids aren't changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Normalise {
@@ -76,12 +75,16 @@ pub fn check_preprocess(steps: &[PreprocessSpec]) -> Vec<FieldError> {
     errors
 }
 
-/// Checks that no built-in step changes token ids.
+/// Checks that not all features are ids, which built-in steps leave alone.
 pub(crate) fn check_tokens(steps: &[PreprocessSpec], plan: &Plan) -> Option<FieldError> {
-    let embeds = |kernel: &Kernel| matches!(kernel.op, Op::Embedding { .. });
     let index = steps.iter().position(|step| step.builtin.is_some())?;
-    plan.forward.iter().any(embeds).then(|| {
-        let message = "`normalise` would change the token ids that `embedding` takes";
+    let ids = plan.ids();
+    let is_id = |number| {
+        ids.iter()
+            .any(|span| (span.first..span.first + span.count).contains(&number))
+    };
+    (0..plan.input.width).all(is_id).then(|| {
+        let message = "all features are ids that `embedding` takes, which `normalise` leaves alone";
         FieldError::new(format!("preprocess[{index}].builtin"), message)
     })
 }

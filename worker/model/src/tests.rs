@@ -1,5 +1,6 @@
 //! Tests of the compiler: what it refuses and how it says so, and what it makes.
 
+mod columns;
 mod images;
 mod pictures;
 mod sequences;

@@ -180,6 +180,7 @@ fn plan(sample: &Sample) -> Result<Plan, EngineError> {
         width: sample.width,
         shape: vec![sample.width],
         vocabulary: (sample.tokens > 0).then_some(sample.tokens),
+        columns: Vec::new(),
         target,
     };
     compile(&model, &train, &input).map_err(|errors| broken(format!("{errors:?}")))

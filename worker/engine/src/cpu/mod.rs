@@ -10,6 +10,7 @@ mod product;
 pub(crate) mod session;
 pub(crate) mod simd;
 mod statistics;
+mod touched;
 mod unfold;
 mod views;
 

@@ -5,21 +5,18 @@ mod timing;
 use std::sync::Arc;
 
 use rayon::ThreadPool;
-use rayon::prelude::*;
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::Loss;
-use stoker_model::{Kernel, ParameterId, Plan, ValueId};
+use stoker_model::{Kernel, Op, ParameterId, Plan, ValueId};
 
 use super::loss::Written;
 use super::ops::{self, Context};
 use super::simd::Level;
+use super::touched::Touched;
 use super::views::Arena;
 use super::{lanes, loss, optimizer, statistics};
 use crate::device::{Bad, LossSum, Session, Shard};
 use crate::error::{EngineError, SAMPLES_MAX};
-
-/// Floats that one thread adds or checks at a time.
-const CHUNK: usize = 1 << 14;
 
 /// Weights, optimiser state, gradient tree and arena.
 pub(crate) struct CpuSession {
@@ -35,6 +32,7 @@ struct Memory {
     /// The tree over shards as a stack: each entry sums a power of two of neighbouring shards,
     /// larger ones below.
     gradients: Vec<Vec<f32>>,
+    touched: Touched,
     /// Shards added in this step.
     added: usize,
     arena: Vec<f32>,
@@ -57,11 +55,13 @@ impl CpuSession {
         let buffers = |count: usize, size: usize| (0..count).map(|_| allocate(size)).collect();
         let optimizer: Result<Vec<_>, _> = buffers(plan.optimizer_slots(), trained);
         let gradients: Result<Vec<_>, _> = buffers(plan.gradient_slots(), weights);
+        let gradients = gradients?;
         let memory = Memory {
             level,
             weights: allocate(weights)?,
             optimizer: optimizer?,
-            gradients: gradients?,
+            touched: Touched::new(&plan, gradients.len()),
+            gradients,
             added: 0,
             squares: vec![0.0; optimizer::chunks(trained)],
             arena: allocate(plan.arena_floats)?,
@@ -82,6 +82,12 @@ impl CpuSession {
     #[cfg(test)]
     pub(crate) fn gradients(&self) -> &[f32] {
         &self.memory.gradients[0]
+    }
+
+    /// Forgets which rows of embeddings' gradients aren't zero.
+    #[cfg(test)]
+    pub(crate) fn lose_gradients(&mut self) {
+        self.memory.touched.lose();
     }
 
     /// Bytes of the buffers whose sizes the quote foretells.
@@ -105,13 +111,6 @@ fn allocate(floats: usize) -> Result<Vec<f32>, EngineError> {
     Ok(buffer)
 }
 
-/// left += right.
-fn add(level: Level, left: &mut [f32], right: &[f32]) {
-    left.par_chunks_mut(CHUNK)
-        .zip(right.par_chunks(CHUNK))
-        .for_each(|(left, right)| lanes::add(level, left, right));
-}
-
 impl Memory {
     /// Copies a shard's rows in, and zeros after them.
     fn load(&mut self, shard: &Shard<'_>) {
@@ -131,6 +130,8 @@ impl Memory {
             },
             weights: &self.weights,
             gradients: &mut self.gradients[slot],
+            slot,
+            touched: &mut self.touched,
             train,
             step: shard.step,
             first_row: shard.first_row,
@@ -166,9 +167,30 @@ impl Memory {
         };
         let kind = &plan.train.loss;
         loss::grad(self.level, kind, shape, scores, shard.targets, written);
+        self.add_divergences(shard.features.len() / self.plan.input.width);
         LossSum {
             loss: self.losses.iter().sum(),
             weight: self.loss_weights.iter().sum(),
+        }
+    }
+
+    /// Adds to the losses of the rows what their samples' divergences count.
+    fn add_divergences(&mut self, rows: usize) {
+        let plan = &self.plan;
+        for kernel in &plan.forward {
+            if let Op::Sample {
+                divergence, beta, ..
+            } = kernel.op
+            {
+                let first = plan.values[divergence.0].offset;
+                let rows = &self.arena[first..first + rows];
+                let losses = (self.losses)
+                    .iter_mut()
+                    .step_by(plan.input.target.positions());
+                for (loss, &divergence) in losses.zip(rows) {
+                    *loss += f64::from(beta) * f64::from(divergence);
+                }
+            }
         }
     }
 
@@ -176,7 +198,7 @@ impl Memory {
         // The slot after the entries of the shards so far: one per set bit of their number.
         let mut top = self.added.count_ones() as usize;
         let loss = if shard.features.is_empty() {
-            self.gradients[top].fill(0.0);
+            self.touched.clear(top, &mut self.gradients[top]);
             LossSum::default()
         } else {
             self.forward(shard, true, top);
@@ -189,8 +211,8 @@ impl Memory {
         };
         for _ in 0..self.added.trailing_ones() {
             let (left, right) = self.gradients.split_at_mut(top);
-            if let (Some(left), Some(right)) = (left.last_mut(), right.first()) {
-                add(self.level, left, right);
+            if let (Some(left), Some(right)) = (left.last_mut(), right.first_mut()) {
+                self.touched.add(self.level, top - 1, left, right);
             }
             top -= 1;
         }
@@ -303,10 +325,8 @@ impl Session for CpuSession {
 
     fn gradients_are_finite(&self) -> bool {
         let (memory, level) = (&self.memory, self.memory.level);
-        self.pool.install(|| {
-            let chunks = memory.gradients[0].par_chunks(CHUNK);
-            chunks.all(|chunk| lanes::all_finite(level, chunk))
-        })
+        self.pool
+            .install(|| memory.touched.all_finite(level, &memory.gradients[0]))
     }
 
     fn update(&mut self, weight: f64, learning_rate: f64, step: u64) {

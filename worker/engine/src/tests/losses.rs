@@ -208,6 +208,7 @@ fn dice_over_the_positions_of_a_row() {
                 width: length,
                 shape: vec![length],
                 vocabulary: Some(6),
+                columns: Vec::new(),
                 target: Target::Sequence {
                     classes,
                     positions: length,

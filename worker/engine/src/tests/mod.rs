@@ -1,6 +1,8 @@
 //! Tests of the whole engine: against a reference in double precision, and against itself.
 
+mod autoencoder;
 mod clip;
+mod columns;
 mod determinism;
 mod gradients;
 mod guard;
@@ -8,6 +10,7 @@ mod images;
 mod losses;
 mod norms;
 mod pictures;
+mod recommender;
 mod recurrent;
 mod reference;
 mod resume;
@@ -71,6 +74,7 @@ fn plan(model: &str, train: &str, width: usize, target: Target) -> Arc<Plan> {
         width,
         shape: vec![width],
         vocabulary: None,
+        columns: Vec::new(),
         target,
     };
     Arc::new(compile(&model, &train, &input).unwrap())

@@ -72,6 +72,7 @@ fn plan(model: &str, train: &str, shape: [usize; 2], target: Target) -> Plan {
         width: shape[0] * shape[1],
         shape: shape.to_vec(),
         vocabulary: None,
+        columns: Vec::new(),
         target,
     };
     compile(&serde_json::from_str(model).unwrap(), &train, &input).unwrap()

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
-use stoker_model::{Op, Plan, Target};
+use stoker_model::{Op, Plan, Span, Target};
 
-use super::{images, losses, norms, pictures, recurrent, sequence};
+use super::{autoencoder, columns, images, losses, norms, pictures, recurrent, sequence};
 use crate::TargetRows;
 use crate::cpu::lanes;
 use crate::cpu::simd::Level;
@@ -127,6 +127,14 @@ impl<'a> Reference<'a> {
                 Op::Dropout { site, .. } => Some(site),
                 _ => None,
             });
+        let mut selected = (self.plan.forward.iter()).filter_map(|kernel| match &kernel.op {
+            Op::Select { spans, .. } => Some(spans),
+            _ => None,
+        });
+        let mut samples = (self.plan.forward.iter()).filter_map(|kernel| match kernel.op {
+            Op::Sample { site, .. } => Some(site),
+            _ => None,
+        });
         let (mut x, mut shape) = (x, self.shape.clone());
         let mut named = HashMap::from([("input".to_owned(), (x.clone(), shape.clone()))]);
         for layer in &self.layers {
@@ -149,6 +157,31 @@ impl<'a> Reference<'a> {
                 Block::Embedding { units, .. } => {
                     x = sequence::embedding(&x, next(), units as usize);
                     shape.push(units as usize);
+                }
+                Block::Select { .. } => {
+                    let spans = selected.next().unwrap();
+                    let number = |span: &Span| x[span.first..][..span.count].to_vec();
+                    x = spans.iter().flat_map(number).collect();
+                    shape = vec![x.len()];
+                }
+                Block::Dot {} => {
+                    let products = x.iter().zip(&inputs[1].0).map(|(a, b)| a * b);
+                    (x, shape) = (vec![products.sum()], vec![1]);
+                }
+                Block::Interact {} => {
+                    let given = match inputs.is_empty() {
+                        true => vec![(x, shape.clone())],
+                        false => inputs,
+                    };
+                    (x, shape) = columns::interact(&given, *shape.last().unwrap());
+                }
+                Block::Bias { .. } => x.iter_mut().zip(next()).for_each(|(x, b)| *x += b),
+                Block::Sample { beta } => {
+                    more += f64::from(beta) * autoencoder::divergence(&x, &inputs[1].0);
+                    let site = samples.next().unwrap();
+                    let seed = self.plan.train.seed;
+                    let stream = Stream::new(seed, Purpose::Sample, site, step);
+                    x = autoencoder::sample(&x, &inputs[1].0, stream, row);
                 }
                 Block::Position { .. } => {
                     x.iter_mut()

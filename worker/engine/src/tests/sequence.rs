@@ -108,6 +108,7 @@ fn plan(
         width: length,
         shape: vec![length],
         vocabulary,
+        columns: Vec::new(),
         target,
     };
     compile(&serde_json::from_str(model).unwrap(), &train, &input).unwrap()

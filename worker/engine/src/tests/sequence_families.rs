@@ -21,6 +21,7 @@ fn compiled(model: &str, train: &str, target: Target, tokens: bool) -> Arc<Plan>
         width: LENGTH,
         shape: vec![LENGTH],
         vocabulary: tokens.then_some(VOCABULARY),
+        columns: Vec::new(),
         target,
     };
     Arc::new(compile(&serde_json::from_str(model).unwrap(), &train, &input).unwrap())

@@ -10,7 +10,7 @@ use stoker_engine::{
     Control, Cpu, EngineError, Observer, Preprocess, Run, RunInput, StepReport, Table, Targets,
     Transform,
 };
-use stoker_model::{InputDescription, Plan, Target, compile};
+use stoker_model::{InputColumn, InputDescription, Plan, Target, compile};
 
 /// Whatever went wrong, as text.
 pub(crate) type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
@@ -22,6 +22,54 @@ pub(crate) enum Features {
     Numbers,
     /// Token ids below this.
     Tokens(usize),
+    /// Columns, each of its own kind.
+    Columns(&'static [Column]),
+}
+
+/// A column of a row, by name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Column {
+    /// So many ids, below the last number.
+    Ids(&'static str, usize, usize),
+    /// So many numbers from -0.5 to 0.5.
+    Numbers(&'static str, usize),
+}
+
+impl Features {
+    /// What each number of a row is below, where it is an id.
+    pub(crate) fn limits(self, width: usize) -> Vec<Option<usize>> {
+        match self {
+            Self::Numbers => vec![None; width],
+            Self::Tokens(count) => vec![Some(count); width],
+            Self::Columns(columns) => {
+                let each = columns.iter().flat_map(|column| match *column {
+                    Column::Ids(_, width, count) => vec![Some(count); width],
+                    Column::Numbers(_, width) => vec![None; width],
+                });
+                each.collect()
+            }
+        }
+    }
+
+    pub(crate) fn columns(self) -> Vec<InputColumn> {
+        let (mut first, mut columns) = (0, Vec::new());
+        if let Self::Columns(given) = self {
+            for column in given {
+                let (name, width, vocabulary) = match *column {
+                    Column::Ids(name, width, count) => (name, width, Some(count)),
+                    Column::Numbers(name, width) => (name, width, None),
+                };
+                columns.push(InputColumn {
+                    name: name.to_owned(),
+                    first,
+                    width,
+                    vocabulary,
+                });
+                first += width;
+            }
+        }
+        columns
+    }
 }
 
 /// A model with its data and training.
@@ -59,8 +107,9 @@ impl Task {
             shape: self.input.to_vec(),
             vocabulary: match self.features {
                 Features::Tokens(count) => Some(count),
-                Features::Numbers => None,
+                Features::Numbers | Features::Columns(_) => None,
             },
+            columns: self.features.columns(),
             target: self.target,
         };
         let plan = compile(&model, &train, &input);
@@ -77,11 +126,12 @@ impl Task {
             (state >> 40) as u32
         };
         let (width, rows) = (self.width(), self.rows);
-        let mut feature = || match self.features {
-            Features::Numbers => word() as f32 / 16_777_216.0 - 0.5,
-            Features::Tokens(count) => (word() % count as u32) as f32,
-        };
-        let features = (0..rows * width).map(|_| feature()).collect();
+        let limits = self.features.limits(width);
+        let each = (0..rows * width).map(|index| match limits[index % width] {
+            None => word() as f32 / 16_777_216.0 - 0.5,
+            Some(count) => (word() % count as u32) as f32,
+        });
+        let features = each.collect();
         if self.spec().is_ok_and(|model| model.predicts_features()) {
             return (features, Targets::Features);
         }

@@ -68,10 +68,12 @@ pub(super) fn activate(
 pub(super) fn add([a, b, y]: [ValueId; 3], groups: usize, context: &mut Context<'_>) {
     let level = context.level;
     let size = context.plan().rows.div_ceil(groups) * row_floats(context, y);
-    let [a, b, y] = context.arena.views([a, b, y]);
+    // A value's sum with itself: two views of one value can't be had.
+    let other = (b != a).then_some(b);
+    let [a, b, y] = context.arena.optional([Some(a), other, Some(y)]);
     each_group(groups, [(a, size), (b, size), (y, size)], |_, [a, b, y]| {
         y.copy_from_slice(a);
-        lanes::add(level, y, b);
+        lanes::add(level, y, if b.is_empty() { a } else { b });
     });
 }
 

@@ -6,6 +6,7 @@
 
 mod attention;
 mod batch_norm;
+mod columns;
 mod conv;
 mod conv_transpose;
 mod depthwise;
@@ -19,6 +20,7 @@ mod norm;
 mod pool;
 mod recurrence;
 mod rotary;
+mod sample;
 mod upsample;
 
 use rayon::prelude::*;
@@ -27,6 +29,7 @@ use stoker_model::{GROUPS_MAX, Kernel, Op, ParameterId, Plan};
 
 use super::lanes;
 use super::simd::Level;
+use super::touched::Touched;
 use super::views::Arena;
 use crate::philox::{Purpose, Stream};
 
@@ -38,6 +41,9 @@ pub(crate) struct Context<'a> {
     /// Gradients of the parameters, written by the way back; those of running statistics are sums
     /// that the way forward writes.
     pub(crate) gradients: &'a mut [f32],
+    /// Which of the tree's buffers they are, and the rows of embeddings that aren't zero there.
+    pub(crate) slot: usize,
+    pub(crate) touched: &'a mut Touched,
     /// Whether dropout drops, and batches are normalised by their own statistics.
     pub(crate) train: bool,
     /// Steps made before this one.
@@ -71,6 +77,7 @@ fn gradient<'a>(gradients: &'a mut [f32], plan: &Plan, id: ParameterId) -> &'a m
 }
 
 /// Runs one kernel over all rows of the shard's shape.
+#[expect(clippy::too_many_lines, reason = "a table with a line per operation")]
 pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
     let groups = kernel.groups;
     match &kernel.op {
@@ -130,6 +137,14 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         }
         Op::Embedding { .. } => embedding::forward(&kernel.op, groups, context),
         Op::EmbeddingGrad { .. } => embedding::grad(&kernel.op, groups, context),
+        Op::Select { .. }
+        | Op::SelectGrad { .. }
+        | Op::Dot { .. }
+        | Op::DotGrad { .. }
+        | Op::Interact { .. }
+        | Op::InteractGrad { .. } => columns::execute(&kernel.op, groups, context),
+        Op::Sample { .. } => sample::forward(&kernel.op, groups, context),
+        Op::SampleGrad { .. } => sample::grad(&kernel.op, groups, context),
         Op::Norm { .. } => norm::forward(&kernel.op, groups, context),
         Op::NormGrad { .. } => norm::grad(&kernel.op, groups, context),
         Op::BatchNorm { .. } => batch_norm::forward(&kernel.op, groups, context),

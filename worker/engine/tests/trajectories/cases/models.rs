@@ -3,11 +3,19 @@
 use stoker_model::Target;
 
 use super::sequence;
-use crate::task::Task;
+use crate::task::{Column, Features, Task};
 
 /// All of them.
 pub(super) fn models() -> Vec<Task> {
-    [images(), pictures(), sequences(), recurrent(), encoders()].concat()
+    [
+        images(),
+        pictures(),
+        sequences(),
+        recurrent(),
+        encoders(),
+        recommenders(),
+    ]
+    .concat()
 }
 
 fn images() -> Vec<Task> {
@@ -193,5 +201,57 @@ fn encoders() -> Vec<Task> {
             &[9, 3],
             sequence(4, 9),
         ),
+    ]
+}
+
+/// A user, an item, two more ids and three numbers.
+const COLUMNS: Features = Features::Columns(&[
+    Column::Ids("user", 1, 11),
+    Column::Ids("item", 1, 13),
+    Column::Ids("genre", 2, 5),
+    Column::Numbers("about", 3),
+]);
+
+fn recommenders() -> Vec<Task> {
+    let task = |name, model| Task {
+        features: COLUMNS,
+        ..Task::new(name, model, &[7], Target::Values(1))
+    };
+    vec![
+        task(
+            "matrix_factorisation",
+            r#"{"family": "recommender", "kind": "matrix_factorisation", "user": "user",
+                "item": "item", "dim": 5, "mean": 0.2}"#,
+        )
+        .loss("mse".into()),
+        task(
+            "two_tower",
+            r#"{"family": "recommender", "kind": "two_tower", "user": "user", "item": "item",
+                "categorical": ["genre"], "numeric": ["about"], "item_columns": ["genre"],
+                "dim": 5, "hidden": [9]}"#,
+        )
+        .loss("bce".into()),
+        task(
+            "dlrm",
+            r#"{"family": "recommender", "kind": "dlrm", "user": "user", "item": "item",
+                "categorical": ["genre"], "numeric": ["about"], "dim": 5, "hidden": [9],
+                "bottom": [7]}"#,
+        )
+        .loss("bce".into()),
+        Task::new(
+            "autoencoder",
+            r#"{"family": "autoencoder", "hidden": [9], "latent": 3, "activation": "tanh"}"#,
+            &[7],
+            Target::Values(7),
+        )
+        .loss("mse".into()),
+        Task::new(
+            "vae",
+            r#"{"family": "autoencoder", "kind": "vae", "hidden": [9], "latent": 3, "beta": 0.1,
+                "activation": "tanh"}"#,
+            &[7],
+            Target::Values(7),
+        )
+        .loss("mse".into()),
     ]
 }
