@@ -29,9 +29,9 @@ pub use geometry::{Attention, Conv, Pool, Tile};
 pub use input::{InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};
-pub use plan::{Init, Order, Parameter, Plan, Value};
+pub use plan::{Init, K_BLOCK, Order, Parameter, Plan, Value};
 pub use quote::Quote;
-pub use split::GROUPS_MAX;
+pub use split::{GROUPS_MAX, NORM_CHUNK};
 pub use steps::{Normalise, Per, Scale, check_metrics, check_preprocess};
 
 use stoker_domain::FieldError;

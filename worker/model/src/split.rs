@@ -5,6 +5,8 @@
 use crate::geometry::{Attention, Conv, Tile};
 use crate::op::Op;
 
+/// Gradients whose squares are summed at a time, for the norm of all.
+pub const NORM_CHUNK: usize = 1 << 14;
 /// Most groups of a kernel, which is as many threads as can work on one.
 pub const GROUPS_MAX: usize = 16;
 /// Multiply-adds below which a group isn't worth waking a thread for.
