@@ -154,6 +154,28 @@ pub enum Block {
         #[serde(default = "default_norm_epsilon")]
         epsilon: f32,
     },
+    /// Normalisation of each channel by the mean and variance over a shard's rows and positions
+    /// (Ioffe & Szegedy 2015), with gain and bias; `[c, h, w]`, `[length, n]` or `[n]` to the same.
+    /// Each virtual shard normalises by its own rows; one optimiser step blends what all its shards
+    /// saw into the running statistics, by which evaluation normalises. A shard of one row and
+    /// position has a variance of 0, which gives the bias.
+    BatchNorm {
+        /// Added to the variance.
+        #[serde(default = "default_norm_epsilon")]
+        epsilon: f32,
+        /// Share of a step's statistics in the running ones, above 0 up to 1.
+        #[serde(default = "default_momentum")]
+        momentum: f32,
+    },
+    /// Normalisation of groups of channels by mean and variance over all positions of a row (Wu &
+    /// He 2018), with gain and bias per channel; `[c, h, w]`, `[length, n]` or `[n]` to the same.
+    GroupNorm {
+        /// Groups of neighbouring channels; divides the channels.
+        groups: u32,
+        /// Added to the variance.
+        #[serde(default = "default_norm_epsilon")]
+        epsilon: f32,
+    },
     /// Multi-head self-attention with its projections (Vaswani et al. 2017); `[length, n]` to the
     /// same. Names and shapes of PyTorch's `MultiheadAttention`; with fewer `kv_heads`,
     /// `in_proj_weight` has that many fewer rows.
@@ -183,6 +205,9 @@ const fn default_position_deviation() -> f32 {
 }
 const fn default_norm_epsilon() -> f32 {
     1e-5
+}
+const fn default_momentum() -> f32 {
+    0.1
 }
 
 const fn default_true() -> bool {
@@ -223,6 +248,8 @@ impl Block {
             Self::Position { .. } => "position",
             Self::LayerNorm { .. } => "layer_norm",
             Self::RmsNorm { .. } => "rms_norm",
+            Self::BatchNorm { .. } => "batch_norm",
+            Self::GroupNorm { .. } => "group_norm",
             Self::Attention { .. } => "attention",
             Self::Add {} => "add",
         }
@@ -251,6 +278,14 @@ impl Block {
                 checks.above_zero(format!("{at}.deviation"), *deviation);
             }
             Self::LayerNorm { epsilon } | Self::RmsNorm { epsilon } => {
+                checks.above_zero(format!("{at}.epsilon"), *epsilon);
+            }
+            Self::BatchNorm { epsilon, momentum } => {
+                checks.above_zero(format!("{at}.epsilon"), *epsilon);
+                checks.momentum(format!("{at}.momentum"), *momentum);
+            }
+            Self::GroupNorm { groups, epsilon } => {
+                checks.width(format!("{at}.groups"), *groups);
                 checks.above_zero(format!("{at}.epsilon"), *epsilon);
             }
             Self::Attention {

@@ -46,6 +46,13 @@ impl Checks {
         }
     }
 
+    pub(super) fn momentum(&mut self, field: String, value: f32) {
+        if !(value > 0.0 && value <= 1.0) {
+            let message = format!("{value} is not above 0 and up to 1");
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+
     /// `part` must divide `whole`; what is out of range is told elsewhere.
     pub(super) fn divides(&mut self, field: String, part: u32, whole: u32, name: &str) {
         if part > 0 && !whole.is_multiple_of(part) {

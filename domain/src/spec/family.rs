@@ -9,6 +9,8 @@ use crate::error::FieldError;
 
 /// Layers that a block of the `gpt` family expands to.
 const GPT_BLOCK_LAYERS: usize = 10;
+/// Layers that a block of the `resnet` family expands to, at most.
+const RESNET_BLOCK_LAYERS: usize = 12;
 
 /// The preset families.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +52,25 @@ pub enum Family {
         #[serde(default)]
         dropout: f32,
     },
+    /// A residual network over images (He et al. 2016): per entry of `depths` that many blocks of
+    /// convolutions with batch normalisation, halved in height and width from the second entry on;
+    /// then the mean over all positions and a linear layer. Parameters are named as in torchvision.
+    Resnet {
+        /// Shape of one row: channels, height, width.
+        input: Vec<u32>,
+        /// Blocks of each stage.
+        #[serde(default = "default_depths")]
+        depths: Vec<u32>,
+        /// Channels of each stage's blocks; bottlenecks give 4 times as many.
+        #[serde(default = "default_stages")]
+        channels: Vec<u32>,
+        /// What comes before the first stage.
+        #[serde(default)]
+        stem: Stem,
+        /// What a block is.
+        #[serde(default, skip_serializing_if = "ResidualBlock::is_basic")]
+        block: ResidualBlock,
+    },
     /// A decoder-only transformer over token ids, which predicts the token at each position
     /// (Radford et al. 2019: normalisation before each half of a block).
     Gpt {
@@ -78,6 +99,42 @@ pub enum Family {
     },
 }
 
+/// The first layers of a residual network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// A convolution of 3 x 3, which keeps height and width: for small images.
+    #[default]
+    Small,
+    /// A convolution of 7 x 7 with stride 2, then max pooling of 3 x 3 with stride 2.
+    Large,
+}
+
+/// A block of a residual network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResidualBlock {
+    /// Two convolutions of 3 x 3.
+    #[default]
+    Basic,
+    /// Convolutions of 1 x 1, 3 x 3 (which has the stride) and 1 x 1, the last to 4 times the
+    /// channels.
+    Bottleneck,
+}
+
+impl ResidualBlock {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_basic(&self) -> bool {
+        *self == Self::Basic
+    }
+}
+
+fn default_depths() -> Vec<u32> {
+    vec![2, 2, 2, 2]
+}
+fn default_stages() -> Vec<u32> {
+    vec![64, 128, 256, 512]
+}
 const fn default_depth() -> u32 {
     4
 }
@@ -129,6 +186,21 @@ impl Family {
                 if kernel % 2 == 0 {
                     let message = format!("{kernel} is even; \"same\" padding needs an odd kernel");
                     checks.0.push(FieldError::new("kernel", message));
+                }
+            }
+            Self::Resnet {
+                depths, channels, ..
+            } => {
+                checks.widths("depths", depths);
+                checks.widths("channels", channels);
+                let blocks = depths.iter().fold(0_u32, |all, &n| all.saturating_add(n));
+                let layers = (blocks as usize).saturating_mul(RESNET_BLOCK_LAYERS);
+                checks.count("depths", layers);
+                let (stages, given) = (depths.len(), channels.len());
+                if stages == 0 || stages != given {
+                    let message =
+                        format!("{given} given for {stages} `depths`: one each, at least 1");
+                    checks.0.push(FieldError::new("channels", message));
                 }
             }
             Self::Gpt {

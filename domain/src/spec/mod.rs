@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use block::{Activation, Block};
-pub use family::Family;
+pub use family::{Family, ResidualBlock, Stem};
 pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};

@@ -92,7 +92,7 @@ impl std::ops::AddAssign for LossSum {
 ///
 /// Buffers of parameters have the plan's layout: `parameter_floats` floats, each parameter at its
 /// offset in its stored order. Buffer 0 holds the weights, those after it are the optimiser's
-/// (`optimizer_slots` of them).
+/// (`optimizer_slots` of them), which end with the trained ones, after `trained_floats`.
 pub trait Session: Send {
     /// Sets a buffer to what `fill` writes over it. Nothing for a buffer that isn't there.
     fn write(&mut self, buffer: usize, fill: &mut dyn FnMut(&mut [f32]));
@@ -117,13 +117,14 @@ pub trait Session: Send {
     fn gradients_are_finite(&self) -> bool;
 
     /// Divides the summed gradients by `weight` and updates the weights, and their running average
-    /// where the plan has one. `step` counts from 1.
+    /// where the plan has one; and the running statistics. `step` counts from 1.
     fn update(&mut self, weight: f64, learning_rate: f64, step: u64);
 
     /// Exchanges the weights with their running average, and back; nothing where the plan has none.
+    /// Running statistics stay.
     fn swap_average(&mut self);
 
-    /// Runs a shard forward without dropout. Returns the scores of its rows and their loss.
+    /// Runs a shard forward without dropout, and by running statistics. Returns the scores of its rows and their loss.
     fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], LossSum);
 
     /// Runs a shard again and looks for the first number that isn't finite. The gradient tree is

@@ -325,12 +325,18 @@ impl Run {
         Ok(())
     }
 
-    /// The weights that are evaluated: those of the last step, or their running average.
+    /// The weights that are evaluated: those of the last step, or their running average. Running
+    /// statistics are those of the last step.
     fn averaged_weights(&self) -> Cow<'_, [f32]> {
-        self.session.read(match &self.plan.train.ema {
-            Some(_) => self.plan.optimizer_slots(),
-            None => 0,
-        })
+        let mut weights = self.session.read(0);
+        if self.plan.train.ema.is_some() {
+            let average = self.session.read(self.plan.optimizer_slots());
+            if average.len() == weights.len() {
+                return average;
+            }
+            weights.to_mut()[..average.len()].copy_from_slice(&average);
+        }
+        weights
     }
 
     fn finish(&self) -> Result<Finished, EngineError> {

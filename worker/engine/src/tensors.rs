@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use stoker_domain::job::FailureKind;
-use stoker_model::Plan;
+use stoker_model::{Parameter, Plan};
 
 use crate::error::EngineError;
 use crate::monitor::MonitorState;
@@ -46,32 +46,61 @@ pub(crate) struct Metadata {
 /// The finished weights: PyTorch's names and shapes.
 pub(crate) fn write_weights(plan: &Plan, metadata: &Metadata, weights: &[f32]) -> Vec<u8> {
     // Loaders of PyTorch models look for this key.
-    write(plan, metadata, &[("format", "pt")], &[weights])
+    write(plan, metadata, Some(("format", "pt")), &[weights])
 }
 
 /// Weights, then the optimiser's buffers as `optimizer.<index>.<parameter>`, then the best weights
 /// as `best.<parameter>`, where they are kept and there was an evaluation.
 pub(crate) fn write_checkpoint(plan: &Plan, metadata: &Metadata, buffers: &[&[f32]]) -> Vec<u8> {
-    write(plan, metadata, &[], buffers)
+    write(plan, metadata, None, buffers)
 }
 
-fn write(plan: &Plan, metadata: &Metadata, more: &[(&str, &str)], buffers: &[&[f32]]) -> Vec<u8> {
+/// A buffer's parameters: the optimiser's hold the trained ones.
+fn parameters(plan: &Plan, buffer: usize) -> impl Iterator<Item = &Parameter> {
+    let all = !(1..=plan.optimizer_slots()).contains(&buffer);
+    plan.parameters.iter().filter(move |p| all || p.trained)
+}
+
+/// What PyTorch's `BatchNorm` keeps besides its statistics: the number of steps that they saw.
+fn counters(plan: &Plan) -> impl Iterator<Item = String> {
+    let statistics = plan.parameters.iter().filter(|p| !p.trained);
+    statistics.filter_map(|p| {
+        let layer = p.name.strip_suffix("running_var")?;
+        Some(format!("{layer}num_batches_tracked"))
+    })
+}
+
+/// `finished` is a pair of metadata that makes a file one of weights, for other programs to read.
+fn write(
+    plan: &Plan,
+    metadata: &Metadata,
+    finished: Option<(&str, &str)>,
+    buffers: &[&[f32]],
+) -> Vec<u8> {
+    let step = metadata.step;
     let metadata = serde_json::to_string(metadata).unwrap_or_default();
-    let mut pairs: BTreeMap<&str, &str> = more.iter().copied().collect();
+    let mut pairs: BTreeMap<&str, &str> = finished.into_iter().collect();
     pairs.insert(METADATA, &metadata);
     let mut header = format!("{{\"__metadata__\":{}", json(&pairs));
     let mut offset = 0;
+    let mut describe = |name: &str, (kind, shape): (&str, &[usize]), size: usize| {
+        let end = offset + size;
+        let (name, shape) = (json(&name), json(&shape));
+        let _ = write!(
+            header,
+            ",{name}:{{\"dtype\":\"{kind}\",\"shape\":{shape},\"data_offsets\":[{offset},{end}]}}"
+        );
+        offset = end;
+    };
+    // The longer numbers come first, so that all are aligned.
+    let counters: Vec<String> = counters(plan).filter(|_| finished.is_some()).collect();
+    for name in &counters {
+        describe(name, ("I64", &[]), 8);
+    }
     for index in 0..buffers.len() {
-        for parameter in &plan.parameters {
+        for parameter in parameters(plan, index) {
             let name = tensor_name(plan, index, &parameter.name);
-            let end = offset + 4 * parameter.floats;
-            let _ = write!(
-                header,
-                ",{}:{{\"dtype\":\"F32\",\"shape\":{},\"data_offsets\":[{offset},{end}]}}",
-                json(&name),
-                json(&parameter.shape)
-            );
-            offset = end;
+            describe(&name, ("F32", &parameter.shape), 4 * parameter.floats);
         }
     }
     header.push('}');
@@ -83,8 +112,11 @@ fn write(plan: &Plan, metadata: &Metadata, more: &[(&str, &str)], buffers: &[&[f
     let mut bytes = Vec::with_capacity(8 + header.len() + offset);
     bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    for buffer in buffers {
-        for parameter in &plan.parameters {
+    for _ in &counters {
+        bytes.extend_from_slice(&step.to_le_bytes());
+    }
+    for (index, buffer) in buffers.iter().enumerate() {
+        for parameter in parameters(plan, index) {
             let stored = &buffer[parameter.offset..][..parameter.floats];
             for index in 0..parameter.floats {
                 let number = stored[parameter.order.stored_index(index)];
@@ -143,7 +175,7 @@ impl<'a> Checkpoint<'a> {
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
         let buffers = 1 + plan.optimizer_slots() + usize::from(metadata.best);
         for buffer in 0..buffers {
-            for parameter in &plan.parameters {
+            for parameter in parameters(plan, buffer) {
                 let name = tensor_name(plan, buffer, &parameter.name);
                 let tensor = tensors.tensor(&name).map_err(|error| broken(&error))?;
                 let bytes = 4 * parameter.floats;
@@ -158,7 +190,7 @@ impl<'a> Checkpoint<'a> {
     /// Writes a buffer over zeros, in the plan's layout: as a session counts them, then the best
     /// weights.
     pub(crate) fn copy(&self, plan: &Plan, buffer: usize, into: &mut [f32]) {
-        for parameter in &plan.parameters {
+        for parameter in parameters(plan, buffer) {
             let name = tensor_name(plan, buffer, &parameter.name);
             // All were there when it was read.
             let Ok(tensor) = self.tensors.tensor(&name) else {
@@ -194,7 +226,11 @@ pub(crate) struct State {
 pub(crate) fn read_checkpoint(plan: &Plan, bytes: &[u8]) -> Result<State, EngineError> {
     let checkpoint = Checkpoint::read(plan, bytes)?;
     let mut buffers = (0..=plan.optimizer_slots()).map(|index| {
-        let mut buffer = vec![0.0; plan.parameter_floats];
+        let floats = match index {
+            0 => plan.parameter_floats,
+            _ => plan.trained_floats(),
+        };
+        let mut buffer = vec![0.0; floats];
         checkpoint.copy(plan, index, &mut buffer);
         buffer
     });

@@ -4,6 +4,7 @@
 //! changed in place only where it stands for one.
 
 mod image;
+mod norm;
 
 use std::collections::{HashMap, HashSet};
 
@@ -41,6 +42,10 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
         }
         gradients.remove(&y);
         let wanted = trained.contains(&x);
+        let residual = match op {
+            Op::BatchNorm { residual, .. } => residual.filter(|value| trained.contains(value)),
+            _ => None,
+        };
         let mut backward = Backward {
             shared: owners(&gradients, dy) > 0,
             graph: &mut graph,
@@ -49,8 +54,13 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
             dy,
             wanted,
         };
-        if let Some(dx) = backward.of(&op, y).filter(|_| wanted) {
+        let dx = backward.of(&op, y).filter(|_| wanted);
+        let dy = backward.dy;
+        if let Some(dx) = dx {
             give(&mut graph, &mut gradients, &layer, x, dx);
+        }
+        if let Some(residual) = residual {
+            give(&mut graph, &mut gradients, &layer, residual, dy);
         }
     }
     graph
@@ -179,6 +189,8 @@ impl Backward<'_> {
             }
             Op::Embedding { .. } => self.of_embedding(op),
             Op::Norm { .. } => self.of_norm(op),
+            Op::BatchNorm { .. } => self.of_batch_norm(op),
+            Op::GroupNorm { .. } => self.of_group_norm(op),
             Op::Attention {
                 probabilities,
                 attention,

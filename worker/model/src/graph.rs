@@ -7,6 +7,7 @@ use crate::family::{Layer, Layers};
 use crate::image;
 use crate::input::{InputDescription, Target};
 use crate::limits::{PARAMETERS_MAX, product};
+use crate::norm;
 use crate::op::{Op, ParameterId, ValueId};
 use crate::plan::{Init, Order, Parameter};
 use crate::sequence;
@@ -68,6 +69,7 @@ impl Graph {
             offset: 0,
             floats,
             init,
+            trained: true,
         });
         Some(ParameterId(self.parameters.len() - 1))
     }
@@ -271,6 +273,7 @@ pub(crate) fn too_large() -> String {
     "too large: a tensor would hold more than 2^34 numbers".to_owned()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table with an arm per block")]
 fn add_layer(
     graph: &mut Graph,
     layer: &Layer,
@@ -295,6 +298,9 @@ fn add_layer(
         }
         Block::LayerNorm { epsilon } => sequence::add_norm(graph, path, (x, shape), *epsilon, true),
         Block::RmsNorm { epsilon } => sequence::add_norm(graph, path, (x, shape), *epsilon, false),
+        Block::BatchNorm { .. } | Block::GroupNorm { .. } => {
+            norm::add_norm(graph, path, (x, shape), &layer.block)
+        }
         Block::Attention {
             heads,
             kv_heads,

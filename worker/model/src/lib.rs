@@ -14,6 +14,7 @@ mod image;
 mod input;
 mod limits;
 mod lower;
+mod norm;
 mod op;
 mod plan;
 mod quote;
@@ -58,6 +59,7 @@ pub fn compile(
     }
     let layers = family::expand(model, input).map_err(|error| vec![error.under("model")])?;
     let graph = graph::build(&layers, input).map_err(|error| vec![error.under("model")])?;
+    let graph = fuse::fuse_norms(graph);
     let graph = autodiff::differentiate(graph);
     let graph = fuse::fuse(graph);
     lower::lower(graph, train, input).map_err(|error| vec![error])

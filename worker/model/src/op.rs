@@ -225,6 +225,74 @@ pub enum Op {
         /// The sums for gain and bias of each group.
         partials: Option<ValueId>,
     },
+    /// y = f((x - mean) / deviation · gain + bias + residual), where f is relu or nothing. In
+    /// training mean and deviation are those of each channel over the shard's rows and positions,
+    /// and what the running ones need goes to their gradients; in evaluation they are the running
+    /// ones.
+    BatchNorm {
+        x: ValueId,
+        y: ValueId,
+        residual: Option<ValueId>,
+        gain: ParameterId,
+        bias: ParameterId,
+        /// Running mean and variance.
+        running: [ParameterId; 2],
+        /// Mean, 1 / deviation, and gain / deviation of each channel.
+        statistics: ValueId,
+        /// Mean and sum of squared deviations of each channel, per group.
+        partials: Option<ValueId>,
+        channels: usize,
+        relu: bool,
+        epsilon: f32,
+        momentum: f32,
+    },
+    /// dx of the same, and the gradients of gain and bias. `dx` may be `d`, which is changed in
+    /// place; otherwise d becomes the gradient of the residual.
+    BatchNormGrad {
+        d: ValueId,
+        x: ValueId,
+        dx: Option<ValueId>,
+        /// What relu gave, where it can't be told from x alone.
+        y: Option<ValueId>,
+        gain: ParameterId,
+        bias: ParameterId,
+        statistics: ValueId,
+        /// Two sums of each channel, per group.
+        partials: Option<ValueId>,
+        channels: usize,
+        relu: bool,
+    },
+    /// y = f((x - mean) / deviation · gain + bias), where f is relu or nothing, with mean and
+    /// deviation of each part of a row's channels over all positions.
+    GroupNorm {
+        x: ValueId,
+        y: ValueId,
+        gain: ParameterId,
+        bias: ParameterId,
+        /// Mean and 1 / deviation of each part.
+        statistics: ValueId,
+        /// Four numbers per channel, per group.
+        scratch: Option<ValueId>,
+        channels: usize,
+        parts: usize,
+        relu: bool,
+        epsilon: f32,
+    },
+    /// d becomes dx of the same; and the gradients of gain and bias.
+    GroupNormGrad {
+        d: ValueId,
+        x: ValueId,
+        gain: ParameterId,
+        bias: ParameterId,
+        statistics: ValueId,
+        /// Six numbers per channel, per group.
+        scratch: Option<ValueId>,
+        /// The sums for gain and bias of each group.
+        partials: Option<ValueId>,
+        channels: usize,
+        parts: usize,
+        relu: bool,
+    },
     /// y = softmax(q kᵀ / √head_floats) v for each head.
     Attention {
         x: ValueId,
@@ -303,6 +371,47 @@ impl Op {
                 partials,
                 ..
             } => (vec![*dy, *x, *statistics], some(&[Some(*dx), *partials])),
+            Self::BatchNorm {
+                x,
+                y,
+                residual,
+                statistics,
+                partials,
+                ..
+            } => (
+                some(&[Some(*x), *residual]),
+                some(&[Some(*y), Some(*statistics), *partials]),
+            ),
+            Self::BatchNormGrad {
+                d,
+                x,
+                dx,
+                y,
+                statistics,
+                partials,
+                ..
+            } => (
+                some(&[Some(*d), Some(*x), *y, Some(*statistics)]),
+                some(&[Some(*d), dx.filter(|dx| dx != d), *partials]),
+            ),
+            Self::GroupNorm {
+                x,
+                y,
+                statistics,
+                scratch,
+                ..
+            } => (vec![*x], some(&[Some(*y), Some(*statistics), *scratch])),
+            Self::GroupNormGrad {
+                d,
+                x,
+                statistics,
+                scratch,
+                partials,
+                ..
+            } => (
+                vec![*d, *x, *statistics],
+                some(&[Some(*d), *scratch, *partials]),
+            ),
             Self::Attention {
                 x,
                 y,
@@ -347,7 +456,8 @@ impl Op {
         }
     }
 
-    /// The gradients of parameters that it writes.
+    /// The gradients of parameters that it writes; of running statistics, what they are updated
+    /// from.
     #[must_use]
     pub const fn gradients(&self) -> [Option<ParameterId>; 2] {
         match self {
@@ -356,6 +466,13 @@ impl Op {
             | Self::EmbeddingGrad { weight, .. } => [Some(*weight), None],
             Self::ActivationBiasGrad { bias, .. } => [*bias, None],
             Self::NormGrad { gain, bias, .. } => [Some(*gain), *bias],
+            Self::BatchNormGrad { gain, bias, .. } | Self::GroupNormGrad { gain, bias, .. } => {
+                [Some(*gain), Some(*bias)]
+            }
+            Self::BatchNorm {
+                running: [mean, variance],
+                ..
+            } => [Some(*mean), Some(*variance)],
             _ => [None, None],
         }
     }
@@ -370,6 +487,8 @@ impl Op {
                 | Self::AddBias { .. }
                 | Self::Embedding { .. }
                 | Self::Norm { .. }
+                | Self::BatchNorm { .. }
+                | Self::GroupNorm { .. }
         )
     }
 }

@@ -1,5 +1,6 @@
 //! The CPU device.
 
+mod channels;
 pub(crate) mod lanes;
 mod loss;
 mod ops;
@@ -7,6 +8,7 @@ mod optimizer;
 mod product;
 pub(crate) mod session;
 pub(crate) mod simd;
+mod statistics;
 mod unfold;
 mod views;
 

@@ -13,7 +13,7 @@ use super::loss::Written;
 use super::ops::{self, Context};
 use super::simd::Level;
 use super::views::Arena;
-use super::{lanes, loss, optimizer};
+use super::{lanes, loss, optimizer, statistics};
 use crate::collective::Collective;
 use crate::device::{Bad, LossSum, Session, Shard};
 use crate::error::{EngineError, SAMPLES_MAX};
@@ -55,17 +55,17 @@ impl CpuSession {
         plan: Arc<Plan>,
         ranks: usize,
     ) -> Result<Self, EngineError> {
-        let weights = plan.parameter_floats;
-        let buffers = |count: usize| (0..count).map(|_| allocate(weights)).collect();
-        let optimizer: Result<Vec<_>, _> = buffers(plan.optimizer_slots());
-        let gradients: Result<Vec<_>, _> = buffers(plan.gradient_slots(ranks));
+        let (weights, trained) = (plan.parameter_floats, plan.trained_floats());
+        let buffers = |count: usize, size: usize| (0..count).map(|_| allocate(size)).collect();
+        let optimizer: Result<Vec<_>, _> = buffers(plan.optimizer_slots(), trained);
+        let gradients: Result<Vec<_>, _> = buffers(plan.gradient_slots(ranks), weights);
         let memory = Memory {
             level,
             weights: allocate(weights)?,
             optimizer: optimizer?,
             gradients: gradients?,
             added: 0,
-            squares: vec![0.0; optimizer::chunks(weights)],
+            squares: vec![0.0; optimizer::chunks(trained)],
             arena: allocate(plan.arena_floats)?,
             losses: vec![0.0; plan.rows * plan.input.target.positions()],
             loss_weights: vec![0.0; plan.rows * plan.input.target.positions()],
@@ -163,11 +163,12 @@ impl Memory {
         ops::execute(kernel, &mut context);
     }
 
-    fn forward(&mut self, shard: &Shard<'_>, train: bool) {
+    /// What running statistics need goes to the gradients in `slot`.
+    fn forward(&mut self, shard: &Shard<'_>, train: bool, slot: usize) {
         self.load(shard);
         let plan = Arc::clone(&self.plan);
         for kernel in &plan.forward {
-            self.execute(kernel, shard, train, 0);
+            self.execute(kernel, shard, train, slot);
         }
     }
 
@@ -202,7 +203,7 @@ impl Memory {
             self.gradients[top].fill(0.0);
             LossSum::default()
         } else {
-            self.forward(shard, true);
+            self.forward(shard, true, top);
             let loss = self.loss(shard);
             let plan = Arc::clone(&self.plan);
             for kernel in &plan.backward {
@@ -361,12 +362,15 @@ impl Session for CpuSession {
         } = &mut self.memory;
         self.pool.install(|| {
             let clip = plan.train.clip.as_ref();
-            let mean = optimizer::mean(*level, clip, weight, &gradients[0], squares);
+            statistics::update(plan, weights, &gradients[0]);
+            let trained = plan.trained_floats();
+            let (weights, gradients) = (&mut weights[..trained], &gradients[0][..trained]);
+            let mean = optimizer::mean(*level, clip, weight, gradients, squares);
             let scalars = (mean, learning_rate, step);
             let spec = &plan.train.optimizer;
             let moments = optimizer.len() - usize::from(plan.train.ema.is_some());
             let (moments, average) = optimizer.split_at_mut(moments);
-            optimizer::update(*level, spec, scalars, weights, &gradients[0], moments);
+            optimizer::update(*level, spec, scalars, weights, gradients, moments);
             if let (Some(ema), [average]) = (&plan.train.ema, average) {
                 optimizer::average(*level, ema, step, average, weights);
             }
@@ -381,14 +385,14 @@ impl Session for CpuSession {
             ..
         } = &mut self.memory;
         if let (Some(_), Some(average)) = (&plan.train.ema, optimizer.last_mut()) {
-            std::mem::swap(weights, average);
+            weights[..average.len()].swap_with_slice(average);
         }
     }
 
     fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], LossSum) {
         let memory = &mut self.memory;
         let loss = self.pool.install(|| {
-            memory.forward(shard, false);
+            memory.forward(shard, false, 0);
             memory.loss(shard)
         });
         let scores = &self.memory.plan.values[self.memory.plan.scores.0];

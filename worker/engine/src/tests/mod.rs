@@ -6,6 +6,7 @@ mod gradients;
 mod guard;
 mod images;
 mod losses;
+mod norms;
 mod properties;
 mod ranks;
 mod recorded;

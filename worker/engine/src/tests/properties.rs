@@ -84,6 +84,8 @@ fn image_block() -> impl Strategy<Value = Value> {
         1 => Just(json!({"type": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1})),
         1 => Just(json!({"type": "avg_pool2d", "kernel": 3, "stride": 1, "padding": 1})),
         1 => Just(json!({"type": "dropout", "rate": 0.25})),
+        2 => Just(json!({"type": "batch_norm"})),
+        1 => Just(json!({"type": "group_norm", "groups": 1})),
     ]
 }
 

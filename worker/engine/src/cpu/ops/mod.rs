@@ -5,10 +5,12 @@
 //! order.
 
 mod attention;
+mod batch_norm;
 mod conv;
 mod depthwise;
 mod elementwise;
 mod embedding;
+mod group_norm;
 mod linear;
 mod norm;
 mod pool;
@@ -27,9 +29,10 @@ pub(crate) struct Context<'a> {
     pub(crate) level: Level,
     pub(crate) arena: Arena<'a>,
     pub(crate) weights: &'a [f32],
-    /// Gradients of the parameters, written by the way back.
+    /// Gradients of the parameters, written by the way back; those of running statistics are sums
+    /// that the way forward writes.
     pub(crate) gradients: &'a mut [f32],
-    /// Whether dropout drops.
+    /// Whether dropout drops, and batches are normalised by their own statistics.
     pub(crate) train: bool,
     /// Steps made before this one.
     pub(crate) step: u64,
@@ -116,6 +119,10 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::EmbeddingGrad { .. } => embedding::grad(&kernel.op, groups, context),
         Op::Norm { .. } => norm::forward(&kernel.op, groups, context),
         Op::NormGrad { .. } => norm::grad(&kernel.op, groups, context),
+        Op::BatchNorm { .. } => batch_norm::forward(&kernel.op, groups, context),
+        Op::BatchNormGrad { .. } => batch_norm::grad(&kernel.op, groups, context),
+        Op::GroupNorm { .. } => group_norm::forward(&kernel.op, groups, context),
+        Op::GroupNormGrad { .. } => group_norm::grad(&kernel.op, groups, context),
         Op::Attention { .. } => attention::forward(&kernel.op, groups, context),
         Op::AttentionGrad { .. } => attention::grad(&kernel.op, groups, context),
         Op::Add { a, b, y } => elementwise::add([*a, *b, *y], groups, context),
