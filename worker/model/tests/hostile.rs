@@ -166,6 +166,10 @@ fn block() -> impl Strategy<Value = Value> {
         1 => number().prop_map(|x| json!({"type": "position", "deviation": x})),
         1 => number().prop_map(|x| json!({"type": "layer_norm", "epsilon": x})),
         1 => number().prop_map(|x| json!({"type": "rms_norm", "epsilon": x})),
+        1 => [number(), number()].prop_map(|[epsilon, momentum]| {
+            json!({"type": "batch_norm", "epsilon": epsilon, "momentum": momentum})
+        }),
+        1 => size().prop_map(|groups| json!({"type": "group_norm", "groups": groups})),
         2 => (size(), prop::option::of(size()), any::<[bool; 2]>()).prop_map(
             |(heads, kv_heads, [causal, bias])| {
                 json!({"type": "attention", "heads": heads, "kv_heads": kv_heads,
@@ -222,6 +226,13 @@ fn family() -> impl Strategy<Value = Value> {
             |(input, channels, kernel, pool, dense, dropout)| {
                 json!({"family": "cnn", "input": input, "channels": channels, "kernel": kernel,
                     "pool": pool, "dense": dense, "dropout": dropout})
+            }
+        ),
+        (sizes(), sizes(), sizes(), any::<[bool; 2]>()).prop_map(
+            |(input, depths, channels, [large, deep])| {
+                json!({"family": "resnet", "input": input, "depths": depths, "channels": channels,
+                    "stem": if large { "large" } else { "small" },
+                    "block": if deep { "bottleneck" } else { "basic" }})
             }
         ),
         (

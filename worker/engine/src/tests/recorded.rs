@@ -52,6 +52,23 @@ const JOBS: &[Job] = &[
         rows: 101,
         recorded: "a8b9e7d8256ead55",
     },
+    // Running statistics, over shards and batches.
+    Job {
+        name: "norms",
+        model: r#"{"input": [2, 9, 9], "layers": [
+            {"type": "conv2d", "channels": 20, "kernel": 3}, {"type": "batch_norm"},
+            {"type": "activation", "function": "relu"}, {"type": "max_pool2d", "kernel": 2},
+            {"type": "group_norm", "groups": 4}, {"type": "global_avg_pool"},
+            {"type": "linear", "units": 4}]}"#,
+        train: r#"{"epochs": 2, "batch_size": 24, "virtual_shards": 2, "accumulate": 2,
+            "loss": "cross_entropy", "ema": {"decay": 0.8},
+            "optimizer": {"name": "adamw", "learning_rate": 0.01}}"#,
+        shape: &[2, 9, 9],
+        tokens: None,
+        target: Target::Classes(4),
+        rows: 130,
+        recorded: "?",
+    },
     Job {
         name: "gpt",
         model: r#"{"family": "gpt", "depth": 2, "width": 48, "heads": 4, "kv_heads": 2,
