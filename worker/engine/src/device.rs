@@ -1,10 +1,12 @@
 //! The border between a run and what computes it. A CUDA device will stand behind the same traits
 //! and run the same plans.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use stoker_model::Plan;
 
+use crate::collective::Collective;
 use crate::error::EngineError;
 use crate::table::TargetRows;
 
@@ -13,11 +15,12 @@ pub trait Device: Send + Sync {
     /// What results depend on besides the engine's build, as in `cpu-x86-64`.
     fn class(&self) -> String;
 
-    /// Allocates all that a run of `plan` needs. Nothing is allocated by our code after it.
+    /// Allocates all that one of `ranks` ranks needs to run its share of `plan`'s shards. Nothing is
+    /// allocated by our code after it.
     ///
     /// # Errors
     /// `capacity` when the memory isn't there.
-    fn open(&self, plan: Arc<Plan>) -> Result<Box<dyn Session>, EngineError>;
+    fn open(&self, plan: Arc<Plan>, ranks: usize) -> Result<Box<dyn Session>, EngineError>;
 }
 
 /// The rows of one virtual shard. Missing rows are padded and leave no trace in the sums.
@@ -59,6 +62,23 @@ impl LossSum {
     pub fn mean(self) -> f64 {
         self.loss / self.weight
     }
+
+    /// For another rank.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.loss.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.weight.to_le_bytes());
+        bytes
+    }
+
+    /// What another rank wrote.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        let [loss, weight] = [0, 8].map(|at| {
+            let number = std::array::from_fn(|index| bytes[at + index]);
+            f64::from_le_bytes(number)
+        });
+        Self { loss, weight }
+    }
 }
 
 impl std::ops::AddAssign for LossSum {
@@ -68,16 +88,17 @@ impl std::ops::AddAssign for LossSum {
     }
 }
 
-/// Weights, gradients and optimiser state of one run on a device.
+/// Weights, gradients and optimiser state of one rank of a run on a device.
 ///
 /// Buffers of parameters have the plan's layout: `parameter_floats` floats, each parameter at its
-/// offset in its stored order. The optimiser's end with the trained ones, after `trained_floats`.
+/// offset in its stored order. Buffer 0 holds the weights, those after it are the optimiser's
+/// (`optimizer_slots` of them), which end with the trained ones, after `trained_floats`.
 pub trait Session: Send {
-    /// Sets the weights and the optimiser's buffers (`optimizer_slots` of them).
-    fn write(&mut self, weights: &[f32], optimizer: &[Vec<f32>]);
+    /// Sets a buffer to what `fill` writes over it. Nothing for a buffer that isn't there.
+    fn write(&mut self, buffer: usize, fill: &mut dyn FnMut(&mut [f32]));
 
-    /// The weights and the optimiser's buffers.
-    fn read(&self) -> (Vec<f32>, Vec<Vec<f32>>);
+    /// A buffer; an empty one where there is none.
+    fn read(&self, buffer: usize) -> Cow<'_, [f32]>;
 
     /// Starts the sum of gradients over a step's virtual shards.
     fn start_step(&mut self);
@@ -85,6 +106,12 @@ pub trait Session: Send {
     /// Runs a shard forward and back, and adds its gradients to the tree. Shards come in order.
     /// An empty shard adds zeros.
     fn train_shard(&mut self, shard: &Shard<'_>) -> LossSum;
+
+    /// Finishes the tree over the shards of all ranks: each has the sum of all gradients then.
+    ///
+    /// # Errors
+    /// `platform` when a rank was lost.
+    fn sum_over(&mut self, ranks: &mut dyn Collective) -> Result<(), EngineError>;
 
     /// Whether all summed gradients are finite.
     fn gradients_are_finite(&self) -> bool;

@@ -61,3 +61,15 @@ impl From<EngineError> for Failure {
         }
     }
 }
+
+impl From<Failure> for EngineError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            kind: failure.kind,
+            message: failure.message,
+            step: failure.step,
+            layer: failure.layer,
+            samples: failure.samples,
+        }
+    }
+}

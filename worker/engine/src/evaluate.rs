@@ -7,94 +7,199 @@ use crate::device::{Bad, LossSum, Session};
 use crate::error::EngineError;
 use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
-use crate::metric::{Metric, MetricSource};
+use crate::gang::Gang;
+use crate::metric::{Metric, Sources};
 
-/// One virtual shard's sums over all batches.
+/// The sums over all batches of a virtual shard, or of a subtree of them.
 struct Part {
     metrics: Vec<Box<dyn Metric>>,
     loss: LossSum,
 }
 
-/// `test.loss` and `test.<metric>` over the rows in `order`.
-///
-/// # Errors
-/// What a metric or a preprocessing step gave; `numeric` when the loss isn't finite.
-pub(crate) fn evaluate(
-    plan: &Plan,
-    session: &mut dyn Session,
-    feed: &mut Feed,
-    sources: &mut [MetricSource],
-    order: &[u64],
-    step: u64,
-) -> Result<Vec<(String, f64)>, EngineError> {
-    let batches = order.len().div_ceil(plan.rows * plan.shards);
-    let mut parts: Vec<Part> = Vec::with_capacity(plan.shards);
-    for shard in 0..plan.shards {
+impl Part {
+    /// Takes in its right neighbour.
+    fn merge(&mut self, loss: LossSum, states: &[Vec<u8>]) -> Result<(), EngineError> {
+        self.loss += loss;
+        let mut metrics = self.metrics.iter_mut().zip(states);
+        metrics.try_for_each(|(metric, state)| metric.merge(state))
+    }
+
+    fn save(&mut self) -> Result<(LossSum, Vec<Vec<u8>>), EngineError> {
+        let states = self.metrics.iter_mut().map(|metric| metric.save());
+        Ok((self.loss, states.collect::<Result<_, _>>()?))
+    }
+}
+
+/// What a rank measures with.
+pub(crate) struct Evaluation<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) session: &'a mut dyn Session,
+    pub(crate) feed: &'a mut Feed,
+    pub(crate) sources: &'a Sources,
+    pub(crate) gang: &'a mut Gang,
+    /// The rows, and the steps made.
+    pub(crate) order: &'a [u64],
+    pub(crate) step: u64,
+}
+
+impl Evaluation<'_> {
+    /// `test.loss` and `test.<metric>`. Each rank measures the shards that it owns; the states are
+    /// merged in the tree over all shards, and all ranks have the values.
+    ///
+    /// # Errors
+    /// What a metric or a preprocessing step gave; `numeric` when the loss isn't finite.
+    pub(crate) fn run(&mut self) -> Result<Vec<(String, f64)>, EngineError> {
+        let part = self.measure();
+        let part = self.merge_ranks(part)?;
+        let values = if self.gang.is_first() {
+            part.and_then(finish)
+        } else {
+            Ok(Vec::new())
+        };
+        let bytes = values.as_deref().map(|values| {
+            let bytes = values.iter().flat_map(|value: &f64| value.to_le_bytes());
+            bytes.collect::<Vec<u8>>()
+        });
+        let mut all = Vec::new();
+        let told = bytes.as_deref().map_err(|error| *error);
+        self.gang.agree(told, &mut |rank, bytes| {
+            if rank == 0 {
+                let (values, _) = bytes.as_chunks::<8>();
+                all.extend(values.iter().map(|value| f64::from_le_bytes(*value)));
+            }
+        })?;
+        let names = self
+            .sources
+            .names()
+            .iter()
+            .map(|name| format!("test.{name}"));
+        let names = std::iter::once("test.loss".to_owned()).chain(names);
+        Ok(names.zip(all).collect())
+    }
+
+    /// The rank's own shards.
+    fn measure(&mut self) -> Result<Part, EngineError> {
+        let mut parts = Vec::new();
+        for shard in self.gang.owned(self.plan.shards) {
+            parts.push(self.measure_shard(shard)?);
+        }
+        merge(parts)
+    }
+
+    fn measure_shard(&mut self, shard: usize) -> Result<Part, EngineError> {
         let mut part = Part {
-            metrics: (sources.iter_mut().map(|source| (source.make)()))
-                .collect::<Result<_, _>>()?,
+            metrics: self.sources.make()?,
             loss: LossSum::default(),
         };
+        let batches = self.order.len().div_ceil(self.plan.rows * self.plan.shards);
         for batch in 0..batches as u64 {
             let place = Place {
                 pass: Pass::Test,
                 epoch: 0,
                 batch,
                 shard,
-                step,
+                step: self.step,
             };
-            let rows = feed.load(order, place)?;
+            let rows = self.feed.load(self.order, place)?;
             if rows.features.is_empty() {
                 continue;
             }
-            let (scores, loss) = session.evaluate_shard(&rows);
+            let (scores, loss) = self.session.evaluate_shard(&rows);
             if !loss.loss.is_finite() {
-                let found = session.diagnose(&rows);
-                return Err(explain_loss(found, feed.ids()));
+                let found = self.session.diagnose(&rows);
+                return Err(explain_loss(found, self.feed.ids()));
             }
             part.loss += loss;
             for metric in &mut part.metrics {
-                let outputs = plan.outputs / plan.input.target.positions();
+                let outputs = self.plan.outputs / self.plan.input.target.positions();
                 metric.update(scores, outputs, rows.targets)?;
             }
         }
-        parts.push(part);
+        Ok(part)
     }
-    let total = merge(parts)?;
-    finish(total, sources)
+
+    /// Merges neighbouring ranks until the first has all.
+    fn merge_ranks(
+        &mut self,
+        mut part: Result<Part, EngineError>,
+    ) -> Result<Result<Part, EngineError>, EngineError> {
+        let (rank, mut apart) = (self.gang.rank(), 1);
+        while apart < self.gang.ranks() {
+            let place = rank % (2 * apart);
+            let message = part.as_mut().map_err(|error| error.clone());
+            let message = message.and_then(|part| match place == apart {
+                true => part.save().map(|saved| write_state(&saved)),
+                false => Ok(Vec::new()),
+            });
+            let mut right = Vec::new();
+            self.gang.agree(message.as_deref(), &mut |from, bytes| {
+                if place == 0 && from == rank + apart {
+                    right.extend_from_slice(bytes);
+                }
+            })?;
+            if place == 0 {
+                part = part.and_then(|mut part| {
+                    let (loss, states) = read_state(&right)?;
+                    part.merge(loss, &states)?;
+                    Ok(part)
+                });
+            }
+            apart *= 2;
+        }
+        Ok(part)
+    }
 }
 
 /// Merges neighbours until one is left: a binary tree, since shards are a power of two.
-fn merge(mut parts: Vec<Part>) -> Result<Option<Part>, EngineError> {
+fn merge(mut parts: Vec<Part>) -> Result<Part, EngineError> {
     while parts.len() > 1 {
         let mut merged = Vec::with_capacity(parts.len() / 2);
         let mut rest = parts.into_iter();
         while let Some(mut left) = rest.next() {
-            if let Some(right) = rest.next() {
-                left.loss += right.loss;
-                for (metric, mut other) in left.metrics.iter_mut().zip(right.metrics) {
-                    metric.merge(&other.save()?)?;
-                }
+            if let Some(mut right) = rest.next() {
+                let (loss, states) = right.save()?;
+                left.merge(loss, &states)?;
             }
             merged.push(left);
         }
         parts = merged;
     }
-    Ok(parts.pop())
+    parts.pop().ok_or_else(|| broken("there is no shard"))
 }
 
-fn finish(
-    total: Option<Part>,
-    sources: &[MetricSource],
-) -> Result<Vec<(String, f64)>, EngineError> {
-    let Some(mut total) = total else {
-        return Ok(Vec::new());
-    };
-    let mut results = vec![("test.loss".to_owned(), total.loss.mean())];
-    for (source, metric) in sources.iter().zip(&mut total.metrics) {
-        results.push((format!("test.{}", source.name), metric.finish()?));
+/// The loss, then the metrics.
+fn finish(mut total: Part) -> Result<Vec<f64>, EngineError> {
+    let metrics = total.metrics.iter_mut().map(|metric| metric.finish());
+    std::iter::once(Ok(total.loss.mean()))
+        .chain(metrics)
+        .collect()
+}
+
+/// A part as bytes: its loss and weight, then each metric's state after its length.
+fn write_state((loss, states): &(LossSum, Vec<Vec<u8>>)) -> Vec<u8> {
+    let mut bytes = loss.to_bytes().to_vec();
+    for state in states {
+        bytes.extend_from_slice(&(state.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(state);
     }
-    Ok(results)
+    bytes
+}
+
+fn read_state(bytes: &[u8]) -> Result<(LossSum, Vec<Vec<u8>>), EngineError> {
+    let cut = || broken("a rank's metrics were cut short");
+    let (loss, mut rest) = bytes.split_first_chunk::<16>().ok_or_else(cut)?;
+    let mut states = Vec::new();
+    while let Some((length, more)) = rest.split_first_chunk::<8>() {
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let (state, more) = more.split_at_checked(length).ok_or_else(cut)?;
+        states.push(state.to_vec());
+        rest = more;
+    }
+    Ok((LossSum::from_bytes(*loss), states))
+}
+
+fn broken(message: &str) -> EngineError {
+    EngineError::new(FailureKind::Platform, message)
 }
 
 fn explain_loss(found: Option<Bad>, ids: &[u64]) -> EngineError {

@@ -1,6 +1,6 @@
 //! Feeds a session: picks the rows of each virtual shard, copies and preprocesses them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::Apply;
@@ -48,9 +48,11 @@ pub(crate) struct Feed {
     masks: Option<Masks>,
 }
 
+/// The ranks of a process share the steps: what a step gives depends on its arguments alone.
+#[derive(Clone)]
 enum Step {
-    Normalise(Statistics),
-    Custom(Box<dyn Transform>),
+    Normalise(Arc<Statistics>),
+    Custom(Arc<Mutex<Box<dyn Transform>>>),
 }
 
 impl Feed {
@@ -72,9 +74,11 @@ impl Feed {
         let mut steps = Vec::with_capacity(preprocess.len());
         for Preprocess { apply, kind } in preprocess {
             let step = match (kind, &mut saved) {
-                (PreprocessKind::Custom(transform), _) => Step::Custom(transform),
+                (PreprocessKind::Custom(transform), _) => {
+                    Step::Custom(Arc::new(Mutex::new(transform)))
+                }
                 (PreprocessKind::Normalise(config), None) => {
-                    Step::Normalise(fit(config, &table, train, ids))
+                    Step::Normalise(Arc::new(fit(config, &table, train, ids)))
                 }
                 (PreprocessKind::Normalise(_), Some(saved)) => {
                     let statistics = saved
@@ -84,23 +88,56 @@ impl Feed {
                         let message = "the checkpoint has no statistics for a `normalise` step";
                         EngineError::new(FailureKind::Data, message)
                     })?;
-                    Step::Normalise(statistics.clone())
+                    Step::Normalise(Arc::new(statistics.clone()))
                 }
             };
             steps.push((apply, step));
         }
-        Ok(Self {
+        Ok(Self::with_steps(table, seed, (rows, rows * shards), steps))
+    }
+
+    /// The same for another rank.
+    pub(crate) fn fork(&self) -> Self {
+        let shape = (self.rows, self.batch_rows);
+        Self::with_steps(
+            Arc::clone(&self.table),
+            self.seed,
+            shape,
+            self.steps.clone(),
+        )
+        .with_masks(self.masks)
+    }
+
+    fn with_steps(
+        table: Arc<Table>,
+        seed: u64,
+        (rows, batch_rows): (usize, usize),
+        steps: Vec<(Apply, Step)>,
+    ) -> Self {
+        let targets = rows * table.targets_per_row();
+        let (classes, values) = match table.targets() {
+            Targets::Classes(_) => (targets, 0),
+            Targets::Values { .. } => (0, targets),
+        };
+        Self {
             seed,
             rows,
-            batch_rows: rows * shards,
+            batch_rows,
             steps,
-            features: Vec::with_capacity(rows * width),
-            classes: Vec::with_capacity(rows * table.targets_per_row()),
-            values: Vec::new(),
+            features: Vec::with_capacity(rows * table.width()),
+            classes: Vec::with_capacity(classes),
+            values: Vec::with_capacity(values),
             ids: Vec::with_capacity(rows),
             masks: None,
             table,
-        })
+        }
+    }
+
+    /// Bytes of the buffers whose sizes the quote foretells.
+    #[cfg(test)]
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        let numbers = self.features.capacity() + self.classes.capacity() + self.values.capacity();
+        (4 * numbers + 8 * self.ids.capacity()) as u64
     }
 
     /// The same, with some tokens of each row hidden: these are the targets.
@@ -111,7 +148,7 @@ impl Feed {
     /// The statistics of the `normalise` steps, in order.
     pub(crate) fn statistics(&self) -> Vec<Statistics> {
         let steps = self.steps.iter().filter_map(|(_, step)| match step {
-            Step::Normalise(statistics) => Some(statistics.clone()),
+            Step::Normalise(statistics) => Some(statistics.as_ref().clone()),
             Step::Custom(_) => None,
         });
         steps.collect()
@@ -213,10 +250,11 @@ impl Feed {
                 continue;
             }
             match step {
-                Step::Normalise(statistics) => {
-                    statistics.apply(&mut self.features, &self.ids, seed)?;
+                Step::Normalise(statistics) => statistics.apply(&mut self.features),
+                Step::Custom(transform) => {
+                    let mut transform = transform.lock().unwrap_or_else(PoisonError::into_inner);
+                    transform.apply(&mut self.features, &self.ids, seed)?;
                 }
-                Step::Custom(transform) => transform.apply(&mut self.features, &self.ids, seed)?,
             }
             if self.features.len() != floats {
                 let message = format!(

@@ -5,10 +5,17 @@ use stoker_model::{Init, Plan};
 use crate::math::{cos_pi, ln};
 use crate::philox::{Purpose, Stream};
 
-/// Initial weights in the plan's layout. A number depends on the seed, the parameter's index and
-/// its place in PyTorch's form, and not on how it is stored.
+/// Initial weights in the plan's layout.
+#[cfg(test)]
 pub(crate) fn initial_weights(plan: &Plan) -> Vec<f32> {
     let mut weights = vec![0.0; plan.parameter_floats];
+    initialise(plan, &mut weights);
+    weights
+}
+
+/// Writes the initial weights over zeros, in the plan's layout. A number depends on the seed, the
+/// parameter's index and its place in PyTorch's form, and not on how it is stored.
+pub(crate) fn initialise(plan: &Plan, weights: &mut [f32]) {
     for (site, parameter) in (0_u16..).zip(&plan.parameters) {
         let stream = Stream::new(plan.train.seed, Purpose::Init, site, 0);
         let stored = &mut weights[parameter.offset..][..parameter.floats];
@@ -37,7 +44,6 @@ pub(crate) fn initial_weights(plan: &Plan) -> Vec<f32> {
             }
         }
     }
-    weights
 }
 
 /// The number of the standard normal distribution at `index` of a stream.

@@ -3,13 +3,16 @@
 //! A spec and data in, weights and metrics out: nothing here knows of jobs, tenants or HTTP. The
 //! same plan, data and engine build give the same bits, whatever the number of threads.
 
+mod collective;
 mod cpu;
 mod device;
 mod error;
 mod evaluate;
 mod explain;
 mod feed;
+mod gang;
 mod init;
+mod loss_tree;
 mod masking;
 mod math;
 mod metric;
@@ -26,6 +29,7 @@ mod tensors;
 mod tests;
 mod transform;
 
+pub use collective::Collective;
 pub use cpu::{Cpu, device_class};
 pub use device::{Bad, Device, Session, Shard};
 pub use error::EngineError;

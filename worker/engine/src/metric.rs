@@ -3,6 +3,8 @@
 //! Each virtual shard has its own metric; the states are merged in the order of the tree over the
 //! shards, so that the number of workers changes nothing.
 
+use std::sync::{Mutex, PoisonError};
+
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::Measure;
 
@@ -49,6 +51,36 @@ pub type MakeMetric = Box<dyn FnMut() -> Result<Box<dyn Metric>, EngineError> + 
 pub struct MetricSource {
     pub(crate) name: String,
     pub(crate) make: MakeMetric,
+}
+
+/// The metrics of a run, which its ranks share.
+pub(crate) struct Sources {
+    names: Vec<String>,
+    make: Mutex<Vec<MakeMetric>>,
+}
+
+impl Sources {
+    pub(crate) fn new(sources: Vec<MetricSource>) -> Self {
+        let pairs = sources.into_iter().map(|source| (source.name, source.make));
+        let (names, make) = pairs.unzip();
+        Self {
+            names,
+            make: Mutex::new(make),
+        }
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// A fresh metric of each.
+    ///
+    /// # Errors
+    /// What making one gave.
+    pub(crate) fn make(&self) -> Result<Vec<Box<dyn Metric>>, EngineError> {
+        let mut make = self.make.lock().unwrap_or_else(PoisonError::into_inner);
+        make.iter_mut().map(|make| make()).collect()
+    }
 }
 
 impl MetricSource {

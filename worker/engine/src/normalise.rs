@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stoker_model::{Normalise, Per, Scale, Span};
 
-use crate::error::EngineError;
 use crate::table::Table;
-use crate::transform::Transform;
 
 /// What was taken from the training rows: x becomes (x - offset) * factor. One entry per feature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,19 +86,14 @@ pub(crate) fn index_of(row: u64) -> usize {
     usize::try_from(row).unwrap_or(usize::MAX)
 }
 
-impl Transform for Statistics {
-    fn apply(
-        &mut self,
-        features: &mut Vec<f32>,
-        _rows: &[u64],
-        _seed: u64,
-    ) -> Result<(), EngineError> {
+impl Statistics {
+    /// Scales rows of features.
+    pub(crate) fn apply(&self, features: &mut [f32]) {
         for row in features.chunks_exact_mut(self.offset.len()) {
             for ((x, offset), factor) in row.iter_mut().zip(&self.offset).zip(&self.factor) {
                 *x = (*x - offset) * factor;
             }
         }
-        Ok(())
     }
 }
 
@@ -112,9 +105,9 @@ mod tests {
     fn normalised(mode: Scale, per: Per) -> Vec<f32> {
         let features = vec![0.0, 10.0, 5.0, 2.0, 30.0, 5.0, 100.0, 100.0, 100.0];
         let table = Table::new(features, 3, Targets::Classes(vec![0; 3])).unwrap();
-        let mut statistics = fit(Normalise { mode, per }, &table, &[0, 1], &[]);
+        let statistics = fit(Normalise { mode, per }, &table, &[0, 1], &[]);
         let mut rows = [table.row(0), table.row(1)].concat();
-        statistics.apply(&mut rows, &[0, 1], 0).unwrap();
+        statistics.apply(&mut rows);
         rows
     }
 

@@ -1,51 +1,46 @@
 //! A run: from a plan and a table to weights and metrics.
+//!
+//! Each rank of a run is a run of its own, which owns some of the virtual shards and keeps all of
+//! the weights. What it can't know by itself, it agrees on with the others: losses, gradients,
+//! metrics, and what went wrong. All else follows from these alike on all ranks. The first rank
+//! speaks for the run.
 
+mod start;
+mod threads;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stoker_domain::job::FailureKind;
-use stoker_domain::spec::SplitSpec;
 use stoker_model::Plan;
 
-use crate::device::{Device, LossSum, Session};
+pub use start::RunInput;
+
+use crate::device::{LossSum, Session};
 use crate::error::EngineError;
-use crate::evaluate::evaluate;
+use crate::evaluate::Evaluation;
 use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
-use crate::init::initial_weights;
-use crate::masking::Masks;
-use crate::metric::MetricSource;
+use crate::gang::{Agreed, Gang};
+use crate::loss_tree::LossTree;
+use crate::metric::Sources;
 use crate::monitor::Monitor;
 use crate::observer::{Control, Observer, StepReport};
-use crate::order::{Split, shuffle_epoch, split};
+use crate::order::{Split, shuffle_epoch};
 use crate::schedule::learning_rate;
-use crate::table::Table;
-use crate::tensors::{Metadata, State, VERSION, read_checkpoint, write_checkpoint, write_weights};
-use crate::transform::Preprocess;
-
-/// What a run starts from.
-pub struct RunInput<'a> {
-    /// The compiled job.
-    pub plan: Arc<Plan>,
-    /// All rows.
-    pub table: Arc<Table>,
-    /// How rows are held out.
-    pub split: &'a SplitSpec,
-    /// Preprocessing steps, in order.
-    pub preprocess: Vec<Preprocess>,
-    /// What is measured on the held-out rows.
-    pub metrics: Vec<MetricSource>,
-    /// A checkpoint to go on from.
-    pub resume: Option<&'a [u8]>,
-}
+use crate::tensors::{Metadata, VERSION, write_checkpoint, write_weights};
 
 /// A run in progress.
 pub struct Run {
     plan: Arc<Plan>,
     session: Box<dyn Session>,
+    gang: Gang,
+    /// The other ranks, where they are threads of this process.
+    others: Vec<Run>,
     feed: Feed,
-    metrics: Vec<MetricSource>,
-    rows: Split,
+    metrics: Arc<Sources>,
+    rows: Arc<Split>,
     table_rows: u64,
     split: String,
     steps_per_epoch: u64,
@@ -94,78 +89,6 @@ pub struct Finished {
 }
 
 impl Run {
-    /// Prepares a run: splits the rows, fits `normalise`, and makes or restores the weights.
-    ///
-    /// # Errors
-    /// `data` when the table doesn't fit the plan, `user` when the checkpoint is another run's.
-    pub fn new(device: &dyn Device, input: RunInput<'_>) -> Result<Self, EngineError> {
-        let RunInput {
-            plan,
-            table,
-            split: spec,
-            preprocess,
-            metrics,
-            resume,
-        } = input;
-        table.check(&plan.input)?;
-        let rows = split(spec, table.targets(), table.rows())?;
-        let (steps_per_epoch, steps) = count_steps(&plan, rows.train.len())?;
-        let table_rows = table.rows() as u64;
-        let spec = serde_json::to_string(spec).unwrap_or_default();
-        let state = resume
-            .map(|bytes| read_checkpoint(&plan, bytes))
-            .transpose()?;
-        if let Some(State { metadata, .. }) = &state
-            && (metadata.rows != table_rows || metadata.split != spec || metadata.step > steps)
-        {
-            let message = "the checkpoint is of other data or another split";
-            return Err(EngineError::new(FailureKind::User, message));
-        }
-        let saved = state
-            .as_ref()
-            .map(|state| state.metadata.normalise.as_slice());
-        let shape = (plan.rows, plan.shards);
-        let feed = Feed::new(
-            table,
-            plan.train.seed,
-            shape,
-            preprocess,
-            (&rows.train, &plan.ids()),
-            saved,
-        )?;
-        let classes = plan.outputs / plan.input.target.positions();
-        let masks = plan.masking.map(|masking| Masks::new(masking, classes));
-        let feed = feed.with_masks(masks);
-        let mut session = device.open(Arc::clone(&plan))?;
-        match &state {
-            Some(state) => session.write(&state.weights, &state.optimizer),
-            None => session.write(&initial_weights(&plan), &[]),
-        }
-        let (mut step, mut train_loss, mut best, mut saved) = (0, None, None, None);
-        if let Some(state) = state {
-            (step, train_loss) = (state.metadata.step, state.metadata.train_loss);
-            (best, saved) = (state.best, state.metadata.monitor);
-        }
-        Ok(Self {
-            session,
-            feed,
-            metrics,
-            table_rows,
-            split: spec,
-            steps_per_epoch,
-            steps,
-            step,
-            order: Vec::with_capacity(rows.train.len()),
-            ordered: None,
-            train_loss,
-            monitor: Monitor::new(&plan.train, saved),
-            best,
-            evaluated: None,
-            rows,
-            plan,
-        })
-    }
-
     /// Optimiser steps in all.
     #[must_use]
     pub const fn steps(&self) -> u64 {
@@ -178,31 +101,26 @@ impl Run {
         self.step
     }
 
-    /// Runs until all steps are made, or the observer says otherwise.
-    ///
-    /// # Errors
-    /// `numeric` when a loss or gradient isn't finite: the weights are those before the step;
-    /// else what a transform, a metric or the observer gave.
-    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, EngineError> {
-        while self.step < self.steps && !self.is_over() {
-            let report = self
-                .train_step()
-                .map_err(|error| error.at_step(self.step + 1))?;
+    fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome, EngineError> {
+        while !self.is_at_end() {
+            let made = self.train_step();
+            let Some(report) = made.map_err(|error| error.at_step(self.step + 1))? else {
+                return Ok(Outcome::Stopped { step: self.step });
+            };
             observer.step(&report);
             if self.evaluation_is_due() {
                 self.evaluate(observer)?;
             }
-            let control = observer.control();
-            if control == Control::Stop {
-                return Ok(Outcome::Stopped { step: self.step });
+            if !self.gang.is_first() {
+                continue;
             }
-            let every = self.plan.train.checkpoint.every_steps;
-            let due = every > 0 && self.step.is_multiple_of(every) && self.step < self.steps;
-            if due || control == Control::Pause {
-                observer.checkpoint(self.step, self.checkpoint())?;
-            }
-            if control == Control::Pause {
-                return Ok(Outcome::Paused { step: self.step });
+            if let Some(outcome) = self.ask(observer)? {
+                // The others are in the next step already, or at the end by themselves. What went
+                // wrong there is no matter any more.
+                if !self.is_at_end() {
+                    let _ = self.gang.end();
+                }
+                return Ok(outcome);
             }
         }
         // Again after a resume at the very end, where the values were lost with the last attempt.
@@ -213,25 +131,42 @@ impl Run {
         {
             self.evaluate(observer)?;
         }
+        if !self.gang.is_first() {
+            return Ok(Outcome::Stopped { step: self.step });
+        }
         self.finish().map(Outcome::Finished)
     }
 
-    /// The state after the last step, from which a run of the same plan and data can go on.
-    #[must_use]
-    pub fn checkpoint(&self) -> Vec<u8> {
-        let (weights, optimizer) = self.session.read();
-        let state = State {
-            metadata: self.metadata(),
-            weights,
-            optimizer,
-            best: self.best.clone(),
-        };
-        write_checkpoint(&self.plan, &state)
+    /// Asks the observer how to go on, and gives it a checkpoint when one is due.
+    fn ask(&self, observer: &mut dyn Observer) -> Result<Option<Outcome>, EngineError> {
+        let step = self.step;
+        let control = observer.control();
+        if control == Control::Stop {
+            return Ok(Some(Outcome::Stopped { step }));
+        }
+        let every = self.plan.train.checkpoint.every_steps;
+        let due = every > 0 && step.is_multiple_of(every) && step < self.steps;
+        if due || control == Control::Pause {
+            observer.checkpoint(step, self.checkpoint())?;
+        }
+        Ok((control == Control::Pause).then_some(Outcome::Paused { step }))
     }
 
-    /// Whether the monitored metric says to stop before the last step.
-    fn is_over(&self) -> bool {
-        self.monitor.as_ref().is_some_and(Monitor::is_over)
+    /// The state after the last step, from which a run of the same plan and data can go on, with
+    /// any number of workers.
+    #[must_use]
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let buffers = 0..=self.plan.optimizer_slots();
+        let buffers: Vec<Cow<'_, [f32]>> = buffers.map(|index| self.session.read(index)).collect();
+        let buffers: Vec<&[f32]> = (buffers.iter().map(Cow::as_ref))
+            .chain(self.best.as_deref())
+            .collect();
+        write_checkpoint(&self.plan, &self.metadata(), &buffers)
+    }
+
+    /// Whether all steps are made, or the monitored metric says to stop before.
+    fn is_at_end(&self) -> bool {
+        self.step >= self.steps || self.monitor.as_ref().is_some_and(Monitor::is_over)
     }
 
     fn metadata(&self) -> Metadata {
@@ -258,7 +193,8 @@ impl Run {
         }
     }
 
-    fn train_step(&mut self) -> Result<StepReport, EngineError> {
+    /// Makes a step; nothing when the first rank has ended the run.
+    fn train_step(&mut self) -> Result<Option<StepReport>, EngineError> {
         let epoch = self.step / self.steps_per_epoch;
         if self.ordered != Some(epoch) {
             shuffle_epoch(
@@ -269,16 +205,27 @@ impl Run {
             );
             self.ordered = Some(epoch);
         }
-        let (mut loss, mut rows) = (LossTree::default(), 0);
-        self.session.start_step();
-        for shard in 0..self.plan.shards {
-            let place = self.place(shard);
-            let shard = self.feed.load(&self.order, place)?;
-            loss.add(self.session.train_shard(&shard));
-            rows += self.feed.ids().len() as u64;
+        let own = self.train_shards();
+        let mut message = [0; 24];
+        if let Ok((loss, rows)) = &own {
+            message[..16].copy_from_slice(&loss.to_bytes());
+            message[16..].copy_from_slice(&rows.to_le_bytes());
         }
-        let LossSum { weight, .. } = loss.sum();
-        let loss = loss.sum().mean();
+        let (mut losses, mut rows) = (LossTree::default(), 0);
+        let own = own.as_ref().map(|_| message.as_slice());
+        let agreed = self.gang.agree(own, &mut |_, bytes| {
+            let (own, count) = bytes.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
+            losses.add(LossSum::from_bytes(*own));
+            rows += count
+                .first_chunk()
+                .map_or(0, |count| u64::from_le_bytes(*count));
+        })?;
+        if agreed == Agreed::Ended {
+            return Ok(None);
+        }
+        self.session.sum_over(self.gang.collective())?;
+        let LossSum { weight, .. } = losses.sum();
+        let loss = losses.sum().mean();
         if !loss.is_finite() || !self.session.gradients_are_finite() {
             return Err(self.explain_bad_numbers(loss));
         }
@@ -287,31 +234,57 @@ impl Run {
         self.step += 1;
         self.session.update(weight, rate, self.step);
         self.train_loss = Some(loss);
-        Ok(StepReport {
+        Ok(Some(StepReport {
             step: self.step,
             steps: self.steps,
             epoch: epoch + 1,
             rows,
             loss,
             learning_rate: rate,
-        })
+        }))
+    }
+
+    /// Runs this rank's shards forward and back. Their loss, and how many rows they have.
+    fn train_shards(&mut self) -> Result<(LossSum, u64), EngineError> {
+        let (mut loss, mut rows) = (LossTree::default(), 0);
+        self.session.start_step();
+        for shard in self.gang.owned(self.plan.shards) {
+            let place = self.place(shard);
+            let shard = self.feed.load(&self.order, place)?;
+            loss.add(self.session.train_shard(&shard));
+            rows += self.feed.ids().len() as u64;
+        }
+        Ok((loss.sum(), rows))
     }
 
     /// Looks for the first number of the batch that isn't finite.
     fn explain_bad_numbers(&mut self, loss: f64) -> EngineError {
-        for shard in 0..self.plan.shards {
+        let found = self.find_bad_numbers();
+        let told = match &found {
+            Some(error) => Err(error),
+            None => Ok(&[][..]),
+        };
+        let message = format!("the sum over the batch isn't finite; its loss is {loss}");
+        match self.gang.agree(told, &mut |_, _| ()) {
+            Err(error) => error,
+            Ok(_) => EngineError::new(FailureKind::Numeric, message),
+        }
+    }
+
+    /// The same among this rank's shards.
+    fn find_bad_numbers(&mut self) -> Option<EngineError> {
+        for shard in self.gang.owned(self.plan.shards) {
             let place = self.place(shard);
             let found = match self.feed.load(&self.order, place) {
                 Ok(shard) if !shard.features.is_empty() => self.session.diagnose(&shard),
                 Ok(_) => None,
-                Err(error) => return error,
+                Err(error) => return Some(error),
             };
             if let Some(bad) = found {
-                return explain(bad, self.feed.ids());
+                return Some(explain(bad, self.feed.ids()));
             }
         }
-        let message = format!("the sum over the batch isn't finite; its loss is {loss}");
-        EngineError::new(FailureKind::Numeric, message)
+        None
     }
 
     fn evaluation_is_due(&self) -> bool {
@@ -322,18 +295,18 @@ impl Run {
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<(), EngineError> {
         let mut results = Vec::new();
         if !self.rows.test.is_empty() {
-            let session = self.session.as_mut();
-            let (feed, metrics) = (&mut self.feed, &mut self.metrics);
-            session.swap_average();
-            let evaluated = evaluate(
-                &self.plan,
-                session,
-                feed,
-                metrics,
-                &self.rows.test,
-                self.step,
-            );
-            session.swap_average();
+            self.session.swap_average();
+            let evaluated = Evaluation {
+                plan: &self.plan,
+                session: self.session.as_mut(),
+                feed: &mut self.feed,
+                sources: &self.metrics,
+                gang: &mut self.gang,
+                order: &self.rows.test,
+                step: self.step,
+            }
+            .run();
+            self.session.swap_average();
             results = evaluated.map_err(|error| error.at_step(self.step))?;
             let epoch = self.step.div_ceil(self.steps_per_epoch);
             observer.evaluated(self.step, epoch, &results);
@@ -341,8 +314,12 @@ impl Run {
         if let Some(monitor) = &mut self.monitor
             && monitor.take(self.step, &results)
             && self.plan.train.keep_best
+            && self.gang.is_first()
         {
-            self.best = Some(self.averaged_weights());
+            let mut best = self.best.take().unwrap_or_default();
+            best.clear();
+            best.extend_from_slice(&self.averaged_weights());
+            self.best = Some(best);
         }
         self.evaluated = Some((self.step, results));
         Ok(())
@@ -350,17 +327,21 @@ impl Run {
 
     /// The weights that are evaluated: those of the last step, or their running average. Running
     /// statistics are those of the last step.
-    fn averaged_weights(&self) -> Vec<f32> {
-        let (mut weights, optimizer) = self.session.read();
-        if let (Some(_), Some(average)) = (&self.plan.train.ema, optimizer.last()) {
-            weights[..average.len()].copy_from_slice(average);
+    fn averaged_weights(&self) -> Cow<'_, [f32]> {
+        let mut weights = self.session.read(0);
+        if self.plan.train.ema.is_some() {
+            let average = self.session.read(self.plan.optimizer_slots());
+            if average.len() == weights.len() {
+                return average;
+            }
+            weights.to_mut()[..average.len()].copy_from_slice(&average);
         }
         weights
     }
 
     fn finish(&self) -> Result<Finished, EngineError> {
         let weights = match &self.best {
-            Some(best) => best.clone(),
+            Some(best) => Cow::Borrowed(best.as_slice()),
             None => self.averaged_weights(),
         };
         for parameter in &self.plan.parameters {
@@ -398,40 +379,5 @@ impl Run {
             metrics,
             steps: self.step,
         })
-    }
-}
-
-/// Steps per epoch, and in all.
-fn count_steps(plan: &Plan, rows: usize) -> Result<(u64, u64), EngineError> {
-    stoker_model::count_steps(&plan.train, rows as u64).ok_or_else(|| {
-        let batch = plan.train.step_rows();
-        let message = format!(
-            "drop_last leaves no step: {rows} training rows, {batch} (train.batch_size · train.accumulate) needed"
-        );
-        EngineError::new(FailureKind::User, message)
-    })
-}
-
-/// Sums the shards' losses in the tree of their gradients.
-#[derive(Default)]
-struct LossTree {
-    sums: Vec<LossSum>,
-    added: usize,
-}
-
-impl LossTree {
-    fn add(&mut self, loss: LossSum) {
-        let mut sum = loss;
-        for _ in 0..self.added.trailing_ones() {
-            sum += self.sums.pop().unwrap_or_default();
-        }
-        self.sums.push(sum);
-        self.added += 1;
-    }
-
-    fn sum(&self) -> LossSum {
-        let mut total = LossSum::default();
-        self.sums.iter().for_each(|sum| total += *sum);
-        total
     }
 }

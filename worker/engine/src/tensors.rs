@@ -43,15 +43,6 @@ pub(crate) struct Metadata {
     pub(crate) best: bool,
 }
 
-/// A state to go on from, in the plan's layout.
-pub(crate) struct State {
-    pub(crate) metadata: Metadata,
-    pub(crate) weights: Vec<f32>,
-    pub(crate) optimizer: Vec<Vec<f32>>,
-    /// The weights of the best evaluation, where they are kept and there was one.
-    pub(crate) best: Option<Vec<f32>>,
-}
-
 /// The finished weights: PyTorch's names and shapes.
 pub(crate) fn write_weights(plan: &Plan, metadata: &Metadata, weights: &[f32]) -> Vec<u8> {
     // Loaders of PyTorch models look for this key.
@@ -59,14 +50,9 @@ pub(crate) fn write_weights(plan: &Plan, metadata: &Metadata, weights: &[f32]) -
 }
 
 /// Weights, then the optimiser's buffers as `optimizer.<index>.<parameter>`, then the best weights
-/// as `best.<parameter>`.
-pub(crate) fn write_checkpoint(plan: &Plan, state: &State) -> Vec<u8> {
-    let optimizer = state.optimizer.iter().map(Vec::as_slice);
-    let buffers: Vec<&[f32]> = std::iter::once(state.weights.as_slice())
-        .chain(optimizer)
-        .chain(state.best.as_deref())
-        .collect();
-    write(plan, &state.metadata, None, &buffers)
+/// as `best.<parameter>`, where they are kept and there was an evaluation.
+pub(crate) fn write_checkpoint(plan: &Plan, metadata: &Metadata, buffers: &[&[f32]]) -> Vec<u8> {
+    write(plan, metadata, None, buffers)
 }
 
 /// A buffer's parameters: the optimiser's hold the trained ones.
@@ -154,65 +140,102 @@ fn tensor_name(plan: &Plan, buffer: usize, parameter: &str) -> String {
     }
 }
 
-/// Reads a checkpoint of this plan.
-///
-/// # Errors
-/// `user` when it is another plan's, `data` when it isn't whole.
-pub(crate) fn read_checkpoint(plan: &Plan, bytes: &[u8]) -> Result<State, EngineError> {
-    let broken = |what: &dyn std::fmt::Display| {
-        EngineError::new(
-            FailureKind::Data,
-            format!("the checkpoint isn't whole: {what}"),
-        )
-    };
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(&error))?;
-    let metadata = (header.metadata().as_ref())
-        .and_then(|pairs| pairs.get(METADATA))
-        .ok_or_else(|| broken(&"its metadata is missing"))?;
-    let metadata: Metadata = serde_json::from_str(metadata).map_err(|error| broken(&error))?;
-    if metadata.version != VERSION || metadata.plan != plan.hash() {
-        let message = format!(
-            "the checkpoint is of plan {} (version {}), this is plan {} (version {VERSION})",
-            metadata.plan,
-            metadata.version,
-            plan.hash()
-        );
-        return Err(EngineError::new(FailureKind::User, message));
-    }
-    let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
-    let count = 1 + plan.optimizer_slots() + usize::from(metadata.best);
-    let mut buffers = Vec::with_capacity(count);
-    for index in 0..count {
-        let trained = (1..=plan.optimizer_slots()).contains(&index);
-        let floats = if trained {
-            plan.trained_floats()
-        } else {
-            plan.parameter_floats
+/// A state to go on from.
+pub(crate) struct Checkpoint<'a> {
+    pub(crate) metadata: Metadata,
+    tensors: SafeTensors<'a>,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Reads a checkpoint of this plan, and checks all of it.
+    ///
+    /// # Errors
+    /// `user` when it is another plan's, `data` when it isn't whole.
+    pub(crate) fn read(plan: &Plan, bytes: &'a [u8]) -> Result<Self, EngineError> {
+        let broken = |what: &dyn std::fmt::Display| {
+            EngineError::new(
+                FailureKind::Data,
+                format!("the checkpoint isn't whole: {what}"),
+            )
         };
-        let mut buffer = vec![0.0; floats];
-        for parameter in parameters(plan, index) {
-            let name = tensor_name(plan, index, &parameter.name);
-            let tensor = tensors.tensor(&name).map_err(|error| broken(&error))?;
-            let (numbers, rest) = tensor.data().as_chunks::<4>();
-            if tensor.shape() != parameter.shape
-                || !rest.is_empty()
-                || numbers.len() != parameter.floats
-            {
-                return Err(broken(&format!("`{name}` has another shape")));
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(&error))?;
+        let metadata = (header.metadata().as_ref())
+            .and_then(|pairs| pairs.get(METADATA))
+            .ok_or_else(|| broken(&"its metadata is missing"))?;
+        let metadata: Metadata = serde_json::from_str(metadata).map_err(|error| broken(&error))?;
+        if metadata.version != VERSION || metadata.plan != plan.hash() {
+            let message = format!(
+                "the checkpoint is of plan {} (version {}), this is plan {} (version {VERSION})",
+                metadata.plan,
+                metadata.version,
+                plan.hash()
+            );
+            return Err(EngineError::new(FailureKind::User, message));
+        }
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
+        let buffers = 1 + plan.optimizer_slots() + usize::from(metadata.best);
+        for buffer in 0..buffers {
+            for parameter in parameters(plan, buffer) {
+                let name = tensor_name(plan, buffer, &parameter.name);
+                let tensor = tensors.tensor(&name).map_err(|error| broken(&error))?;
+                let bytes = 4 * parameter.floats;
+                if tensor.shape() != parameter.shape || tensor.data().len() != bytes {
+                    return Err(broken(&format!("`{name}` has another shape")));
+                }
             }
-            let stored = &mut buffer[parameter.offset..][..parameter.floats];
+        }
+        Ok(Self { metadata, tensors })
+    }
+
+    /// Writes a buffer over zeros, in the plan's layout: as a session counts them, then the best
+    /// weights.
+    pub(crate) fn copy(&self, plan: &Plan, buffer: usize, into: &mut [f32]) {
+        for parameter in parameters(plan, buffer) {
+            let name = tensor_name(plan, buffer, &parameter.name);
+            // All were there when it was read.
+            let Ok(tensor) = self.tensors.tensor(&name) else {
+                continue;
+            };
+            let (numbers, _) = tensor.data().as_chunks::<4>();
+            let stored = &mut into[parameter.offset..][..parameter.floats];
             for (index, number) in numbers.iter().enumerate() {
                 stored[parameter.order.stored_index(index)] = f32::from_le_bytes(*number);
             }
         }
-        buffers.push(buffer);
     }
-    let weights = buffers.remove(0);
-    let best = metadata.best.then(|| buffers.pop()).flatten();
+
+    /// The weights of the best evaluation, where they are kept and there was one.
+    pub(crate) fn best(&self, plan: &Plan) -> Option<Vec<f32>> {
+        self.metadata.best.then(|| {
+            let mut best = vec![0.0; plan.parameter_floats];
+            self.copy(plan, 1 + plan.optimizer_slots(), &mut best);
+            best
+        })
+    }
+}
+
+/// What tests look for in a checkpoint.
+#[cfg(test)]
+pub(crate) struct State {
+    pub(crate) weights: Vec<f32>,
+    pub(crate) optimizer: Vec<Vec<f32>>,
+}
+
+/// Reads a checkpoint's buffers.
+#[cfg(test)]
+pub(crate) fn read_checkpoint(plan: &Plan, bytes: &[u8]) -> Result<State, EngineError> {
+    let checkpoint = Checkpoint::read(plan, bytes)?;
+    let mut buffers = (0..=plan.optimizer_slots()).map(|index| {
+        let floats = match index {
+            0 => plan.parameter_floats,
+            _ => plan.trained_floats(),
+        };
+        let mut buffer = vec![0.0; floats];
+        checkpoint.copy(plan, index, &mut buffer);
+        buffer
+    });
     Ok(State {
-        metadata,
-        best,
-        weights,
-        optimizer: buffers,
+        weights: buffers.next().unwrap_or_default(),
+        optimizer: buffers.collect(),
     })
 }

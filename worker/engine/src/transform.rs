@@ -10,7 +10,8 @@ use crate::error::EngineError;
 pub trait Transform: Send {
     /// Changes `features`, `[rows.len(), width]` row-major, in place or by other contents of the
     /// same length. `rows` are the rows' ids. `seed` is a function of the job's seed, the epoch,
-    /// the batch and the shard, so that the number of workers changes nothing.
+    /// the batch and the shard, so that the number of workers changes nothing. What is given must
+    /// depend on these alone: shards come in any order where a process runs several ranks.
     ///
     /// # Errors
     /// Of kind `plugin` as a rule. The engine adds the step and the rows.

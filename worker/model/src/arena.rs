@@ -17,19 +17,18 @@ pub(crate) fn place(lives: &[Life]) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(lives[index].floats), index));
     let mut offsets = vec![0; lives.len()];
-    let mut placed: Vec<usize> = Vec::with_capacity(lives.len());
+    // Those that have a place, by where it starts and ends.
+    let mut placed: Vec<(usize, usize, usize)> = Vec::with_capacity(lives.len());
     let mut total = 0;
     for index in order {
         let life = lives[index];
         let size = life.floats.next_multiple_of(ALIGNMENT);
-        let mut taken: Vec<(usize, usize)> = placed
-            .iter()
-            .filter(|&&other| lives[other].first <= life.last && life.first <= lives[other].last)
-            .map(|&other| (offsets[other], offsets[other] + lives[other].floats))
-            .collect();
-        taken.sort_unstable();
         let mut offset = 0;
-        for (start, end) in taken {
+        for &(start, end, other) in &placed {
+            let together = lives[other].first <= life.last && life.first <= lives[other].last;
+            if !together {
+                continue;
+            }
             if offset + size <= start {
                 break;
             }
@@ -37,7 +36,8 @@ pub(crate) fn place(lives: &[Life]) -> (Vec<usize>, usize) {
         }
         offsets[index] = offset;
         total = total.max(offset + size);
-        placed.push(index);
+        let place = (offset, offset + life.floats, index);
+        placed.insert(placed.partition_point(|other| *other < place), place);
     }
     (offsets, total)
 }

@@ -47,7 +47,7 @@ impl Plan {
             _ => WorkKind::Product,
         };
         let (reads, writes) = kernel.op.values();
-        let bytes = reads.iter().chain(&writes).map(|&id| self.row_bytes(id));
+        let bytes = reads.iter().chain(&writes).map(|&id| self.value_bytes(id));
         Work {
             kind,
             flops,
@@ -56,7 +56,7 @@ impl Plan {
     }
 
     /// Bytes of a value; none for scratch, which stays in the caches.
-    fn row_bytes(&self, id: ValueId) -> u64 {
+    fn value_bytes(&self, id: ValueId) -> u64 {
         let value = &self.values[id.0];
         4 * (self.rows * value.row_floats) as u64
     }
@@ -99,7 +99,7 @@ impl Plan {
     fn forward_seconds(&self, device: &DeviceProfile) -> f64 {
         // The rows are copied in, and the loss reads the scores and writes their gradients.
         let loss = [self.features, self.scores, self.score_gradient];
-        let bytes: u64 = loss.iter().map(|&id| self.row_bytes(id)).sum();
+        let bytes: u64 = loss.iter().map(|&id| self.value_bytes(id)).sum();
         let kernels: f64 = self.forward.iter().map(|k| self.seconds(k, device)).sum();
         kernels + bytes as f64 / rate(device.bytes_per_s)
     }

@@ -115,6 +115,16 @@ impl Target {
         }
     }
 
+    /// Numbers per row of the data: classes or values.
+    #[must_use]
+    pub const fn numbers(self) -> usize {
+        match self {
+            Self::Classes(_) => 1,
+            Self::Sequence { positions, .. } | Self::Masked { positions, .. } => positions,
+            Self::Values(values) | Self::Quantiles { values, .. } => values,
+        }
+    }
+
     /// Predictions per row, each of `outputs() / positions()` numbers: 1 but for sequences.
     #[must_use]
     pub const fn positions(self) -> usize {

@@ -40,10 +40,10 @@ pub use geometry::{Attention, Conv, Part, Pool, Span, Tile, Upsample};
 pub use input::{InputColumn, InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};
-pub use plan::{Init, Masking, Order, Parameter, Plan, Value};
+pub use plan::{Init, K_BLOCK, Masking, Order, Parameter, Plan, Value};
 pub use quote::Quote;
 pub use recurrent::Recurrence;
-pub use split::GROUPS_MAX;
+pub use split::{GROUPS_MAX, NORM_CHUNK};
 pub use steps::{Normalise, Per, Scale, check_metrics, check_preprocess};
 
 use stoker_domain::FieldError;

@@ -11,7 +11,7 @@ use crate::op::{Kernel, ValueId};
 pub(crate) const VERSION: u16 = 1;
 /// Products are summed over at most this many terms at a time, in order. gemm never cuts a product
 /// of up to 512 terms itself, so no result depends on the host's caches.
-pub(crate) const K_BLOCK: usize = 512;
+pub const K_BLOCK: usize = 512;
 
 /// Ordered kernels over one arena, for virtual shards of one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

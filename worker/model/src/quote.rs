@@ -1,11 +1,11 @@
 //! What a plan will take, before it runs.
 
 use serde::{Deserialize, Serialize};
-use stoker_domain::spec::OptimizerSpec;
+use stoker_domain::spec::{Loss, OptimizerSpec};
 
 use crate::op::{Kernel, Op};
 use crate::plan::Plan;
-use crate::split::{attention_flops, conv_flops, interact_flops};
+use crate::split::{NORM_CHUNK, attention_flops, conv_flops, interact_flops};
 
 /// Bytes of a checkpoint's header per tensor, about.
 const HEADER_BYTES: u64 = 128;
@@ -18,14 +18,15 @@ pub struct Quote {
     /// Floating-point operations of the products in one optimiser step, a multiply-add counted as
     /// two.
     pub flops_per_step: u64,
-    /// Activations, gradients of activations and scratch of one virtual shard.
+    /// Activations, gradients of activations and scratch of one virtual shard, with its rows as
+    /// they are fed and their losses.
     pub arena_bytes: u64,
     /// The optimiser's moments, and the running average of the weights.
     pub optimizer_bytes: u64,
     /// Gradients: 1 + log2(virtual shards) buffers of the tree.
     pub gradient_bytes: u64,
     /// What a run allocates: weights (twice where the best are kept), arena, optimiser and
-    /// gradients. The data set isn't in it.
+    /// gradients. The data set isn't in it, nor a checkpoint while it is written.
     pub peak_bytes: u64,
     /// One checkpoint, about.
     pub checkpoint_bytes: u64,
@@ -43,10 +44,13 @@ impl Plan {
         moments + usize::from(self.train.ema.is_some())
     }
 
-    /// Gradient buffers of the tree over the virtual shards.
+    /// Gradient buffers of the tree over the virtual shards that one of `ranks` ranks owns.
     #[must_use]
-    pub const fn gradient_slots(&self) -> usize {
-        1 + self.shards.ilog2() as usize
+    pub const fn gradient_slots(&self, ranks: usize) -> usize {
+        1 + match (self.shards / ranks).checked_ilog2() {
+            Some(log) => log as usize,
+            None => 0,
+        }
     }
 
     /// What the plan will take.
@@ -65,9 +69,9 @@ impl Plan {
         let flops: u64 = (self.forward.iter().chain(&self.backward))
             .map(|kernel| self.flops(kernel))
             .fold(0, u64::saturating_add);
-        let arena_bytes = self.arena_floats as u64 * 4;
+        let arena_bytes = self.arena_floats as u64 * 4 + self.row_bytes() + self.norm_bytes();
         let optimizer_bytes = trained * slots;
-        let gradient_bytes = weights * self.gradient_slots() as u64;
+        let gradient_bytes = weights * self.gradient_slots(1) as u64;
         let best_bytes = if self.train.keep_best { weights } else { 0 };
         let whole = 1 + u64::from(self.train.keep_best);
         let saved = whole + slots;
@@ -82,6 +86,24 @@ impl Plan {
             checkpoint_bytes: (parameters * saved + statistics * whole) * 4
                 + tensors * HEADER_BYTES,
         }
+    }
+
+    /// The rows of one virtual shard: ids, features, targets, and the loss of each prediction with
+    /// what it counts.
+    fn row_bytes(&self) -> u64 {
+        let target = self.input.target;
+        let positions = target.positions();
+        let row = 8 + 4 * (self.input.width + target.numbers()) + 16 * positions;
+        let shares = match self.train.loss {
+            Loss::Dice { .. } => 8 * self.outputs / positions,
+            _ => 0,
+        };
+        self.rows as u64 * (row + shares) as u64
+    }
+
+    /// The parts of the gradients' norm.
+    const fn norm_bytes(&self) -> u64 {
+        8 * self.trained_floats().div_ceil(NORM_CHUNK) as u64
     }
 
     /// Operations of a kernel's products for one virtual shard.

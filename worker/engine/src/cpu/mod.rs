@@ -72,8 +72,8 @@ impl Device for Cpu {
         device_class()
     }
 
-    fn open(&self, plan: Arc<Plan>) -> Result<Box<dyn Session>, EngineError> {
-        let session = CpuSession::new(Arc::clone(&self.pool), self.level, plan)?;
+    fn open(&self, plan: Arc<Plan>, ranks: usize) -> Result<Box<dyn Session>, EngineError> {
+        let session = CpuSession::of_rank(Arc::clone(&self.pool), self.level, plan, ranks)?;
         Ok(Box::new(session))
     }
 }

@@ -2,16 +2,24 @@
 
 use rayon::prelude::*;
 use stoker_domain::spec::{ClipSpec, EmaSpec, OptimizerSpec};
+use stoker_model::NORM_CHUNK;
 
 use super::lanes::{self, AdamStep, Mean, SgdStep};
 use super::simd::Level;
 use crate::math::power;
 
 /// Parameters that one thread takes at a time.
-const CHUNK: usize = 1 << 14;
+const CHUNK: usize = NORM_CHUNK;
 
-/// What a step's gradients are: the mean over `weight`, clipped. The norm is summed over fixed
-/// chunks, in order; `squares` has room for one number per chunk.
+/// The norm of all gradients: squares are summed over fixed chunks, and these in order. `squares`
+/// has room for one number per chunk.
+fn norm(level: Level, gradients: &[f32], squares: &mut [f64]) -> f64 {
+    let chunks = gradients.par_chunks(CHUNK).zip(squares.par_iter_mut());
+    chunks.for_each(|(chunk, square)| *square = lanes::sum_of_squares(level, chunk));
+    squares.iter().sum::<f64>().sqrt()
+}
+
+/// What a step's gradients are: the mean over `weight`, clipped.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "scalars are worked out in double precision and rounded once"
@@ -25,9 +33,7 @@ pub(crate) fn mean(
 ) -> Mean {
     let mut share = 1.0;
     if let Some(limit) = clip.and_then(|clip| clip.norm) {
-        let chunks = gradients.par_chunks(CHUNK).zip(squares.par_iter_mut());
-        chunks.for_each(|(chunk, square)| *square = lanes::sum_of_squares(level, chunk));
-        let norm = squares.iter().sum::<f64>().sqrt() / weight;
+        let norm = norm(level, gradients, squares) / weight;
         share = (f64::from(limit) / (norm + 1e-6)).min(1.0);
     }
     Mean {
@@ -117,6 +123,41 @@ pub(crate) fn update(
                 .zip(first.par_chunks_mut(CHUNK))
                 .zip(second.par_chunks_mut(CHUNK))
                 .for_each(|(((w, g), m), v)| lanes::adamw(level, w, g, m, v, &by));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_norm_is_summed_by_chunks_in_order() {
+        // 37 chunks and a bit, of numbers that grow, so that the order is seen in the sum.
+        let floats = 37 * CHUNK + 1234;
+        let gradients: Vec<f32> = (0..floats)
+            .map(|i| (i % 977) as f32 * 0.013 + (i / CHUNK) as f32)
+            .collect();
+        let sums = gradients
+            .chunks(CHUNK)
+            .map(|chunk| lanes::sum_of_squares(Level::detect(), chunk));
+        let sums: Vec<f64> = sums.collect();
+        let fold = |numbers: &mut dyn Iterator<Item = &f64>| numbers.fold(0.0, |sum, x| sum + x);
+        let expected = fold(&mut sums.iter());
+        let reversed = fold(&mut sums.iter().rev());
+        assert_ne!(expected.sqrt(), reversed.sqrt(), "the order must be seen");
+        let mut squares = vec![0.0; chunks(floats)];
+        for threads in 1..4 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let given = pool
+                .build()
+                .unwrap()
+                .install(|| norm(Level::detect(), &gradients, &mut squares));
+            assert_eq!(
+                given.to_bits(),
+                expected.sqrt().to_bits(),
+                "{threads} threads"
+            );
         }
     }
 }

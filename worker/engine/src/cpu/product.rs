@@ -13,6 +13,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+use stoker_model::K_BLOCK;
+
 use super::simd::{Level, simd};
 
 /// Products up to this size may take gemm's horizontal path.
@@ -142,10 +144,11 @@ struct Part<'a> {
 /// Makes gemm find out about the caches and allocate what it keeps per thread.
 pub(crate) fn warm_up() {
     const SIZE: usize = 80;
-    let (a, mut out) = (vec![0.0; SIZE * SIZE], vec![0.0; SIZE * SIZE]);
-    let a = Matrix::new(&a, SIZE, SIZE);
+    // As many terms as a product sums at a time: what is packed will never be longer.
+    let (a, mut out) = (vec![0.0; K_BLOCK * SIZE], vec![0.0; SIZE * SIZE]);
+    let a = Matrix::new(&a, K_BLOCK, SIZE);
     for level in Level::available() {
-        multiply(level, SIZE, &mut out, false, a.transposed(), a);
+        multiply(level, K_BLOCK, &mut out, false, a.transposed(), a);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod timing;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rayon::ThreadPool;
@@ -15,6 +16,7 @@ use super::simd::Level;
 use super::touched::Touched;
 use super::views::Arena;
 use super::{lanes, loss, optimizer, statistics};
+use crate::collective::Collective;
 use crate::device::{Bad, LossSum, Session, Shard};
 use crate::error::{EngineError, SAMPLES_MAX};
 
@@ -46,15 +48,17 @@ struct Memory {
 }
 
 impl CpuSession {
-    pub(crate) fn new(
+    /// The session of one of `ranks` ranks.
+    pub(crate) fn of_rank(
         pool: Arc<ThreadPool>,
         level: Level,
         plan: Arc<Plan>,
+        ranks: usize,
     ) -> Result<Self, EngineError> {
         let (weights, trained) = (plan.parameter_floats, plan.trained_floats());
         let buffers = |count: usize, size: usize| (0..count).map(|_| allocate(size)).collect();
         let optimizer: Result<Vec<_>, _> = buffers(plan.optimizer_slots(), trained);
-        let gradients: Result<Vec<_>, _> = buffers(plan.gradient_slots(), weights);
+        let gradients: Result<Vec<_>, _> = buffers(plan.gradient_slots(ranks), weights);
         let gradients = gradients?;
         let memory = Memory {
             level,
@@ -78,6 +82,25 @@ impl CpuSession {
         Ok(Self { pool, memory })
     }
 
+    /// The session of the only rank.
+    #[cfg(test)]
+    pub(crate) fn new(
+        pool: Arc<ThreadPool>,
+        level: Level,
+        plan: Arc<Plan>,
+    ) -> Result<Self, EngineError> {
+        Self::of_rank(pool, level, plan, 1)
+    }
+
+    /// Sets the weights and the optimiser's buffers.
+    #[cfg(test)]
+    pub(crate) fn write(&mut self, weights: &[f32], optimizer: &[Vec<f32>]) {
+        self.memory.weights.copy_from_slice(weights);
+        for (buffer, values) in self.memory.optimizer.iter_mut().zip(optimizer) {
+            buffer.copy_from_slice(values);
+        }
+    }
+
     /// The gradients summed so far in this step.
     #[cfg(test)]
     pub(crate) fn gradients(&self) -> &[f32] {
@@ -96,7 +119,10 @@ impl CpuSession {
         let memory = &self.memory;
         let buffers = memory.optimizer.iter().chain(&memory.gradients);
         let floats: usize = buffers.map(Vec::capacity).sum();
-        4 * (floats + memory.weights.capacity() + memory.arena.capacity()) as u64
+        let floats = floats + memory.weights.capacity() + memory.arena.capacity();
+        let doubles = [&memory.squares, &memory.losses, &memory.loss_weights];
+        let doubles: usize = doubles.into_iter().map(Vec::capacity).sum();
+        (4 * (floats + memory.shares.capacity()) + 8 * doubles) as u64
     }
 }
 
@@ -303,15 +329,28 @@ fn bad(layer: &str, backward: bool, rows: Vec<usize>) -> Bad {
 }
 
 impl Session for CpuSession {
-    fn write(&mut self, weights: &[f32], optimizer: &[Vec<f32>]) {
-        self.memory.weights.copy_from_slice(weights);
-        for (buffer, values) in self.memory.optimizer.iter_mut().zip(optimizer) {
-            buffer.copy_from_slice(values);
+    fn write(&mut self, buffer: usize, fill: &mut dyn FnMut(&mut [f32])) {
+        let Memory {
+            weights, optimizer, ..
+        } = &mut self.memory;
+        let buffer = match buffer.checked_sub(1) {
+            None => Some(weights),
+            Some(slot) => optimizer.get_mut(slot),
+        };
+        if let Some(buffer) = buffer {
+            fill(buffer);
         }
     }
 
-    fn read(&self) -> (Vec<f32>, Vec<Vec<f32>>) {
-        (self.memory.weights.clone(), self.memory.optimizer.clone())
+    fn read(&self, buffer: usize) -> Cow<'_, [f32]> {
+        let Memory {
+            weights, optimizer, ..
+        } = &self.memory;
+        let buffer = match buffer.checked_sub(1) {
+            None => Some(weights),
+            Some(slot) => optimizer.get(slot),
+        };
+        Cow::Borrowed(buffer.map_or(&[], Vec::as_slice))
     }
 
     fn start_step(&mut self) {
@@ -321,6 +360,13 @@ impl Session for CpuSession {
     fn train_shard(&mut self, shard: &Shard<'_>) -> LossSum {
         let memory = &mut self.memory;
         self.pool.install(|| memory.train(shard))
+    }
+
+    fn sum_over(&mut self, ranks: &mut dyn Collective) -> Result<(), EngineError> {
+        if ranks.ranks() > 1 {
+            self.memory.touched.lose();
+        }
+        ranks.sum(&mut self.memory.gradients[0])
     }
 
     fn gradients_are_finite(&self) -> bool {

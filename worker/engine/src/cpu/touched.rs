@@ -131,10 +131,6 @@ impl Touched {
     }
 
     /// The first buffer was changed elsewhere: until it is written anew any row may not be zero.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for sums over workers, which come from elsewhere")
-    )]
     pub(crate) fn lose(&mut self) {
         self.tables.iter_mut().for_each(|table| table.lost = true);
     }

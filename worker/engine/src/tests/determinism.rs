@@ -8,6 +8,7 @@ use stoker_model::{Plan, Target};
 use super::{as_rows, cpu, input, numbers, plan, run, targets};
 use crate::cpu::session::CpuSession;
 use crate::cpu::simd::Level;
+use crate::feed::Feed;
 use crate::init::initial_weights;
 use crate::{Session, Shard, Table, TargetRows};
 
@@ -132,6 +133,9 @@ fn a_run_allocates_what_the_quote_says() {
         let plan = plan(MODEL, &train(shards), WIDTH, Target::Classes(7));
         let cpu = cpu(1, Level::detect());
         let session = CpuSession::new(cpu.pool().clone(), Level::detect(), plan.clone()).unwrap();
-        assert_eq!(session.allocated_bytes(), plan.quote().peak_bytes);
+        let shape = (plan.rows, plan.shards);
+        let feed = Feed::new(table(9), 0, shape, Vec::new(), &[0], None).unwrap();
+        let allocated = session.allocated_bytes() + feed.allocated_bytes();
+        assert_eq!(allocated, plan.quote().peak_bytes);
     }
 }

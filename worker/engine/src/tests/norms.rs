@@ -132,7 +132,8 @@ fn batches_of_images_sequences_and_flat_rows() {
             rows,
         );
         let blocks = format!(
-            r#"{{"type": "linear", "units": 131, "bias": false}}, {BATCH}, {{"type": "linear", "units": 3, "bias": false}}, {BATCH}"#
+            r#"{{"type": "linear", "units": 131, "bias": false}}, {BATCH}, {RELU},
+               {{"type": "linear", "units": 3, "bias": false}}, {BATCH}"#
         );
         check(&layers("[6]", &blocks), 6, Target::Values(3), room, rows);
     }
@@ -310,7 +311,7 @@ fn running_statistics_are_those_of_all_shards_of_a_step() {
     }
     assert!(session.gradients_are_finite());
     session.update(11.0, 1e-9, 1);
-    let given = reference.parameters(&session.read().0);
+    let given = reference.parameters(&session.read(0));
     for (layer, (name, momentum)) in [("layers.1", 0.1), ("last", 0.25)].into_iter().enumerate() {
         let of = |what: &str| {
             let name = format!("{name}.{what}");
