@@ -11,7 +11,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use stoker_domain::spec::SplitSpec;
 use stoker_engine::{
@@ -141,6 +141,12 @@ fn table(plan: &Plan, rows: usize) -> Arc<Table> {
     Arc::new(Table::new(features, width, Targets::Classes(targets)).unwrap())
 }
 
+/// Devices that stay: threads that end would give memory back in the midst of another run.
+fn cpu(threads: usize) -> &'static Cpu {
+    static CPUS: [OnceLock<Cpu>; 2] = [const { OnceLock::new() }; 2];
+    CPUS[threads - 1].get_or_init(|| Cpu::new(NonZeroUsize::new(threads).unwrap()).unwrap())
+}
+
 const ALL_ROWS: SplitSpec = SplitSpec {
     test: 0.0,
     shuffle: true,
@@ -220,10 +226,10 @@ fn a_step_allocates_nothing() {
         let plan = plan(shape.model, train, shape.input, shape.tokens, shape.target);
         let table = table(&plan, 100);
         for (threads, workers) in [(1, 1), (2, 1), (2, 2)] {
-            let cpu = Cpu::new(NonZeroUsize::new(threads).unwrap()).unwrap();
+            let cpu = cpu(threads);
             // Each shard, whether gradients are finite, and the update; all ranks do the last two.
             let calls = 4 + 2 * workers;
-            let mut run = run(&cpu, &plan, &table, workers);
+            let mut run = run(cpu, &plan, &table, workers);
             let steps = run.steps() as usize;
             assert_eq!(
                 steps,
@@ -260,10 +266,10 @@ fn a_run_takes_the_memory_of_its_quote() {
                 format!(r#"{{"steps": 40, "batch_size": 64, "loss": "cross_entropy"{more}}}"#);
             let plan = plan(model, &train, &[300], None, Target::Classes(10));
             let table = table(&plan, 200);
-            let cpu = Cpu::new(NonZeroUsize::new(2).unwrap()).unwrap();
+            let cpu = cpu(2);
             let before = LIVE.load(Ordering::SeqCst);
             PEAK.store(before, Ordering::SeqCst);
-            let mut run = run(&cpu, &plan, &table, 1);
+            let mut run = run(cpu, &plan, &table, 1);
             let mut watch = Watch::until(40);
             run.run(&mut watch).unwrap();
             let (taken, quote) = (watch.peak - before, plan.quote());

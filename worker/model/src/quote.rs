@@ -26,7 +26,8 @@ pub struct Quote {
     /// Gradients: 1 + log2(virtual shards) buffers of the tree.
     pub gradient_bytes: u64,
     /// What a run allocates: weights (twice where the best are kept), arena, optimiser and
-    /// gradients. The data set isn't in it, nor a checkpoint while it is written.
+    /// gradients. The data set isn't in it, nor a checkpoint (`checkpoint_bytes`) while it is
+    /// written; a process has up to 1 MiB more for its threads.
     pub peak_bytes: u64,
     /// One checkpoint, about.
     pub checkpoint_bytes: u64,
