@@ -26,7 +26,7 @@ mod steps;
 mod tests;
 
 pub use describe::describe_input;
-pub use geometry::{Attention, Conv, Pool, Tile};
+pub use geometry::{Attention, Conv, PATCH_FLOATS, Pool, Tile};
 pub use input::{InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};

@@ -11,6 +11,7 @@ pub(crate) mod simd;
 mod statistics;
 mod unfold;
 mod views;
+mod winograd;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
