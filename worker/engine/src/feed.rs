@@ -116,7 +116,7 @@ impl Feed {
     ) -> Self {
         let targets = rows * table.targets_per_row();
         let (classes, values) = match table.targets() {
-            Targets::Classes(_) => (targets, 0),
+            Targets::Classes(_) | Targets::Features => (targets, 0),
             Targets::Values { .. } => (0, targets),
         };
         Self {

@@ -128,6 +128,7 @@ pub(crate) fn conv_geometry(shape: Shape, window: &Window) -> Result<Conv, Refus
         line: window.line,
         gap: window.dilation - 1,
         cuts: window.groups - 1,
+        patches: 0,
     })
 }
 

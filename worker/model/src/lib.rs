@@ -36,7 +36,7 @@ mod tests;
 pub use describe::describe_input;
 pub use duration::{Work, WorkKind};
 pub use epoch::{count_held_out, count_steps};
-pub use geometry::{Attention, Conv, Part, Pool, Span, Tile, Upsample};
+pub use geometry::{Attention, Conv, PATCH_FLOATS, Part, Pool, Span, Tile, Upsample};
 pub use input::{InputColumn, InputDescription, Target};
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};

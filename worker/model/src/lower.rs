@@ -117,13 +117,19 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             transposed,
             ..
         } => {
-            conv.tile = split::tile(conv, group_rows);
-            *columns = Some(scratch(&[groups, conv.tile_floats()])?);
+            split::cut(conv, group_rows);
+            let floats = product(&[groups, conv.tile_floats()])? + conv.transformed_floats();
+            *columns = Some(scratch(&[floats])?);
             *transposed = Some(scratch(&[conv.out_channels, conv.window()])?);
         }
-        Op::Conv2dGradInput { conv, columns, .. } | Op::ConvTranspose { conv, columns, .. } => {
+        Op::ConvTranspose { conv, columns, .. } => {
             conv.tile = split::tile(conv, group_rows);
             *columns = Some(scratch(&[groups, conv.tile_floats()])?);
+        }
+        Op::Conv2dGradInput { conv, columns, .. } => {
+            split::cut(conv, group_rows);
+            let floats = product(&[groups, conv.tile_floats()])? + conv.transformed_floats();
+            *columns = Some(scratch(&[floats])?);
         }
         Op::Conv2dGradWeight {
             conv,
@@ -131,9 +137,11 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             partials,
             ..
         } => {
-            conv.tile = split::tile(conv, group_rows);
+            split::cut(conv, group_rows);
             *columns = Some(scratch(&[groups, conv.tile_floats()])?);
-            if groups > 1 {
+            if conv.patches > 0 {
+                *partials = Some(scratch(&[groups, conv.transformed_floats()])?);
+            } else if groups > 1 {
                 let sizes = [groups, conv.out_channels, conv.window()];
                 *partials = Some(scratch(&sizes)?);
             }

@@ -2,7 +2,7 @@
 //! windows into tiles that fit a cache. A function of the plan's shapes alone, so that sums kept
 //! per group add up alike on every host.
 
-use crate::geometry::{Attention, Conv, Tile};
+use crate::geometry::{Attention, Conv, PATCH_FLOATS, Tile};
 use crate::op::Op;
 
 /// Gradients whose squares are summed at a time, for the norm of all.
@@ -20,6 +20,10 @@ const TILE_FLOATS: usize = 1 << 15;
 /// Windows of a tile whatever they hold: the weights are read once for each tile, and with fewer
 /// windows that would take longer than the products.
 const TILE_WINDOWS: usize = 128;
+/// Patches of a group at least, where weights are large.
+const GROUP_PATCHES: usize = 64;
+/// Floats of transformed patches, before and after the products: a second-level cache.
+const PATCHES_FLOATS: usize = 1 << 18;
 /// Floats of weights above which that is so for groups too: what a second-level cache holds.
 const CACHED_FLOATS: usize = 1 << 18;
 /// Floats of a kernel's sums per group: above it fewer groups are made.
@@ -75,18 +79,11 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         } => by_work(vocabulary * units, GROUP_FLOATS, vocabulary),
         Op::ConvTranspose { ref conv, .. } => by_work(conv_flops(conv, rows), GROUP_FLOPS, rows),
         Op::Conv2d { ref conv, .. } | Op::Conv2dGradInput { ref conv, .. } => {
-            let most = if conv.window() * conv.out_channels > CACHED_FLOATS {
-                rows.min(rows * conv.positions() / TILE_WINDOWS)
-            } else {
-                rows
-            };
-            by_work(conv_flops(conv, rows), GROUP_FLOPS, most)
+            by_work(conv_flops(conv, rows), GROUP_FLOPS, conv_rows(conv, rows))
         }
         Op::Conv2dGradWeight { ref conv, .. } => {
-            // A power of two, as threads are.
-            let most = PARTIALS_FLOATS / (conv.window() * conv.out_channels).max(1);
-            let most = 1 << most.max(1).ilog2();
-            by_work(conv_flops(conv, rows), GROUP_FLOPS, rows.min(most))
+            let most = rows.min(conv_sums(conv));
+            by_work(conv_flops(conv, rows), GROUP_FLOPS, most)
         }
         Op::ActivationBiasGrad { columns, .. } | Op::NormGrad { columns, .. } => by_work(
             rows * row_floats,
@@ -103,6 +100,31 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         ),
         _ => by_work(rows * row_floats, GROUP_FLOATS, rows),
     }
+}
+
+/// Most groups of a convolution that cut its rows: each group reads all weights.
+fn conv_rows(conv: &Conv, rows: usize) -> usize {
+    if conv.window() * conv.out_channels <= CACHED_FLOATS {
+        return rows;
+    }
+    let least = if takes_patches(conv) {
+        4 * GROUP_PATCHES
+    } else {
+        TILE_WINDOWS
+    };
+    rows.min(rows * conv.positions() / least)
+}
+
+/// Most groups of a convolution that each have a sum of the weights' size: a power of two, as
+/// threads mostly are.
+fn conv_sums(conv: &Conv) -> usize {
+    let sum = if takes_patches(conv) {
+        PATCH_FLOATS * conv.in_channels
+    } else {
+        conv.window()
+    };
+    let most = PARTIALS_FLOATS / (sum * conv.out_channels).max(1);
+    1 << most.max(1).ilog2()
 }
 
 /// Multiply-adds of a convolution over `rows` images, each counted as two.
@@ -128,8 +150,28 @@ pub(crate) fn interact_flops([count, columns]: [usize; 2], rows: usize) -> usize
         .saturating_mul(columns)
 }
 
+/// Whether a convolution is computed in patches: where transforms cost little beside the products
+/// that they save.
+const fn takes_patches(conv: &Conv) -> bool {
+    const CHANNELS: usize = 32;
+    let small = conv.kernel == 3 && conv.stride == 1 && conv.padding == 1;
+    let plain = !conv.line && conv.gap == 0 && conv.cuts == 0;
+    let wide = conv.in_channels >= CHANNELS && conv.out_channels >= CHANNELS;
+    small && plain && wide && conv.out_height > 2 && conv.out_width > 2
+}
+
+/// Sets what a convolution, whose groups have `group_rows` images, does at a time.
+pub(crate) fn cut(conv: &mut Conv, group_rows: usize) {
+    conv.tile = tile(conv, group_rows);
+    if takes_patches(conv) {
+        let all = group_rows * conv.out_height.div_ceil(2) * conv.out_width.div_ceil(2);
+        let fit = PATCHES_FLOATS / (PATCH_FLOATS * (conv.in_channels + conv.out_channels));
+        conv.patches = fit.max(TILE_WINDOWS).min(all);
+    }
+}
+
 /// The tile of a convolution whose groups have `group_rows` images.
-pub(crate) fn tile(conv: &Conv, group_rows: usize) -> Tile {
+fn tile(conv: &Conv, group_rows: usize) -> Tile {
     let row_floats = conv.out_width * conv.window();
     let image_floats = row_floats.saturating_mul(conv.out_height);
     let floats = TILE_FLOATS.max(TILE_WINDOWS.saturating_mul(conv.window()));

@@ -13,6 +13,7 @@ mod statistics;
 mod touched;
 mod unfold;
 mod views;
+mod winograd;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

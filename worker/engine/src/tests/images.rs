@@ -332,3 +332,31 @@ fn pools_with_padding_and_means() {
         }
     }
 }
+
+#[test]
+fn patches_of_two_by_two() {
+    let conv = |inputs: u32, outputs: u32| {
+        format!(
+            r#"{{"type": "conv2d", "channels": {inputs}, "kernel": 1}},
+               {{"type": "activation", "function": "silu"}},
+               {{"type": "conv2d", "channels": {outputs}, "kernel": 3, "padding": 1}},
+               {{"type": "activation", "function": "gelu"}}, {{"type": "global_avg_pool"}},
+               {{"type": "linear", "units": 3}}"#
+        )
+    };
+    for (height, width, room, rows) in [(5, 7, 1, 1), (3, 4, 5, 3), (6, 3, 2, 2)] {
+        let model = layers(&format!("[2, {height}, {width}]"), &conv(33, 47));
+        let width = 2 * height * width;
+        let kernels = check(&model, width, Target::Classes(3), room, rows);
+        let count = height.div_ceil(2) * (width / 2 / height).div_ceil(2) * room;
+        assert_eq!(
+            kernels.matches(&format!("patches: {count} ")).count(),
+            3,
+            "{kernels}"
+        );
+    }
+    // More patches than are computed at a time, in several groups.
+    let model = layers("[2, 21, 35]", &conv(32, 36));
+    let kernels = check(&model, 1470, Target::Classes(3), 3, 2);
+    assert_eq!(kernels.matches("patches: 198 ").count(), 3, "{kernels}");
+}

@@ -2,6 +2,8 @@
 //! that the product reads it from the cache. Parts of the channels have products of their own; a
 //! depthwise convolution has none.
 
+mod patches;
+
 use rayon::prelude::*;
 use stoker_model::{Conv, Op};
 
@@ -154,6 +156,10 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         conv.out_channels,
     );
     let transposed = &*transposed;
+    if conv.patches > 0 {
+        let sizes = (groups, rows, plan.k_block);
+        return patches::forward(sizes, conv, [x, y, pre, columns], transposed, &epilogue);
+    }
     let sizes = [
         (x, rows * conv.in_floats()),
         (y, out),
@@ -204,6 +210,10 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
     let values = [Some(*dy), Some(*x), *columns, *partials];
     let [dy, x, columns, partials] = context.arena.optional(values);
     let dw = gradient(context.gradients, plan, *weight);
+    if conv.patches > 0 {
+        let sizes = (groups, rows, plan.k_block);
+        return patches::grad_weight(sizes, level, conv, [dy, x, columns, partials], dw);
+    }
     let sum = |dy: &[f32], x: &[f32], columns: &mut [f32], dw: &mut [f32]| {
         if conv.is_depthwise() {
             return depthwise::grad_weight(level, dw, columns, dy, x, conv);
@@ -270,6 +280,10 @@ pub(super) fn grad_input(op: &Op, groups: usize, context: &mut Context<'_>) {
     let stored = context.parameter(*weight);
     let weight = Matrix::new(stored, conv.out_channels, window);
     let [dy, dx, columns] = context.arena.optional([Some(*dy), Some(*dx), *columns]);
+    if conv.patches > 0 {
+        let sizes = (groups, rows, plan.k_block);
+        return patches::grad_input(sizes, level, conv, [dy, dx, columns], stored);
+    }
     let sizes = [
         (dy, rows * conv.positions() * conv.out_channels),
         (dx, rows * conv.in_floats()),
