@@ -12,6 +12,9 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod windows;
+
+pub(crate) use windows::{Windows, add_by_windows, has_windows, multiply_windows};
 
 use super::simd::{Level, simd};
 

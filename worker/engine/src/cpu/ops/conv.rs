@@ -7,7 +7,7 @@ use stoker_model::{Conv, Op};
 use super::super::product::{Matrix, multiply};
 use super::super::simd::Level;
 use super::super::{lanes, unfold};
-use super::{Context, Epilogue, depthwise, each_group, gradient, transpose};
+use super::{Context, Epilogue, depthwise, each_group, gradient, transpose, windows};
 
 /// A tile: which images of a group, and which of their output rows.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,11 @@ impl Cut {
         first..first + conv.in_floats()
     }
 
+    /// Its first row of windows, and how many there are.
+    const fn lines(&self) -> [usize; 2] {
+        [self.row, self.rows]
+    }
+
     /// Floats of one image's windows.
     pub(super) const fn image_columns(&self, conv: &Conv) -> usize {
         self.rows * conv.out_width * conv.window()
@@ -71,13 +76,17 @@ impl Cut {
         &self,
         level: Level,
         k_block: usize,
-        conv: &Conv,
+        (conv, in_place): (&Conv, bool),
         [y, columns]: [&mut [f32]; 2],
         [x, transposed]: [&[f32]; 2],
     ) {
         let (positions, window, count) =
             (self.positions(conv), conv.window(), conv.group_outputs());
         let weight = Matrix::new(transposed, window, conv.out_channels);
+        if in_place {
+            let windows = windows::windows(conv, &x[self.input(conv, 0)], columns, self.lines());
+            return windows::forward(level, k_block, y, windows, weight);
+        }
         for part in 0..conv.groups() {
             self.unfold(level, conv, part, x, columns);
             let (windows, rest) = columns.split_at_mut(positions * window);
@@ -156,6 +165,8 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         (pre, out),
         (columns, conv.tile_floats()),
     ];
+    let tiled = windows::forward_tiles(epilogue.level, conv, conv.tile_floats());
+    let (conv, in_place) = (tiled.as_ref().unwrap_or(conv), tiled.is_some());
     each_group(groups, sizes, |_, [x, y, pre, columns]| {
         if conv.is_depthwise() {
             depthwise::forward(epilogue.level, y, x, transposed, conv);
@@ -167,7 +178,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
             cut.multiply(
                 epilogue.level,
                 plan.k_block,
-                conv,
+                (conv, in_place),
                 [y, columns],
                 [x, transposed],
             );
@@ -200,6 +211,7 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
     let values = [Some(*dy), Some(*x), *columns, *partials];
     let [dy, x, columns, partials] = context.arena.optional(values);
     let dw = gradient(context.gradients, plan, *weight);
+    let in_place = windows::has_grad_weight(level, conv);
     let sum = |dy: &[f32], x: &[f32], columns: &mut [f32], dw: &mut [f32]| {
         if conv.is_depthwise() {
             return depthwise::grad_weight(level, dw, columns, dy, x, conv);
@@ -209,6 +221,11 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
         for cut in tiles(conv, x.len() / conv.in_floats()) {
             let positions = cut.positions(conv);
             let dy = Matrix::new(&dy[cut.outputs(conv)], positions, conv.out_channels);
+            if in_place {
+                let windows = windows::windows(conv, &x[cut.input(conv, 0)], columns, cut.lines());
+                windows::grad_weight(level, plan.k_block, dw, dy, windows);
+                continue;
+            }
             for (part, dw) in dw.chunks_exact_mut(count * window).enumerate() {
                 cut.unfold(level, conv, part, x, columns);
                 let windows = Matrix::new(&columns[..positions * window], positions, window);
@@ -264,9 +281,18 @@ pub(super) fn grad_input(op: &Op, groups: usize, context: &mut Context<'_>) {
         (dx, rows * conv.in_floats()),
         (columns, conv.tile_floats()),
     ];
+    let in_place = windows::grad_input_rows(level, plan.k_block, conv, conv.tile_floats());
     each_group(groups, sizes, |_, [dy, dx, columns]| {
         if conv.is_depthwise() {
             return depthwise::grad_input(level, dx, dy, columns, stored, conv);
+        }
+        if let Some(rows) = in_place {
+            let images = dx.chunks_exact_mut(conv.in_floats());
+            for (dx, dy) in images.zip(dy.chunks_exact_mut(conv.out_floats())) {
+                let given = [dy, &mut *columns];
+                windows::grad_input(level, plan.k_block, conv, rows, dx, given, weight);
+            }
+            return;
         }
         dx.fill(0.0);
         let count = conv.group_outputs();

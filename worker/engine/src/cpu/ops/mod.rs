@@ -17,6 +17,7 @@ mod linear;
 mod norm;
 mod pool;
 mod upsample;
+mod windows;
 
 use rayon::prelude::*;
 use stoker_domain::spec::Activation;
