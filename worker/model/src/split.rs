@@ -15,6 +15,11 @@ const GROUP_FLOATS: usize = 1 << 15;
 const GROUP_ROWS: usize = 16;
 /// Floats of a tile's unfolded windows: an eighth of a core's second-level cache.
 const TILE_FLOATS: usize = 1 << 15;
+/// Windows of a tile whatever they hold: the weights are read once for each tile, and with fewer
+/// windows that would take longer than the products.
+const TILE_WINDOWS: usize = 128;
+/// Floats of weights above which that is so for groups too: what a second-level cache holds.
+const CACHED_FLOATS: usize = 1 << 18;
 /// Floats of a kernel's sums per group: above it fewer groups are made.
 const PARTIALS_FLOATS: usize = 1 << 24;
 
@@ -58,9 +63,18 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         } => by_work(vocabulary * units, GROUP_FLOATS, vocabulary),
         Op::Conv2d { ref conv, .. }
         | Op::Conv2dGradInput { ref conv, .. }
-        | Op::ConvTranspose { ref conv, .. } => by_work(conv_flops(conv, rows), GROUP_FLOPS, rows),
+        | Op::ConvTranspose { ref conv, .. } => {
+            let most = if conv.window() * conv.out_channels > CACHED_FLOATS {
+                rows.min(rows * conv.positions() / TILE_WINDOWS)
+            } else {
+                rows
+            };
+            by_work(conv_flops(conv, rows), GROUP_FLOPS, most)
+        }
         Op::Conv2dGradWeight { ref conv, .. } => {
+            // A power of two, as threads are.
             let most = PARTIALS_FLOATS / (conv.window() * conv.out_channels).max(1);
+            let most = 1 << most.max(1).ilog2();
             by_work(conv_flops(conv, rows), GROUP_FLOPS, rows.min(most))
         }
         Op::ActivationBiasGrad { columns, .. } | Op::NormGrad { columns, .. } => by_work(
@@ -100,14 +114,15 @@ pub(crate) fn attention_flops(attention: &Attention, rows: usize) -> usize {
 pub(crate) fn tile(conv: &Conv, group_rows: usize) -> Tile {
     let row_floats = conv.out_width * conv.window();
     let image_floats = row_floats.saturating_mul(conv.out_height);
-    if image_floats <= TILE_FLOATS {
-        let images = (TILE_FLOATS / image_floats.max(1)).min(group_rows);
+    let floats = TILE_FLOATS.max(TILE_WINDOWS.saturating_mul(conv.window()));
+    if image_floats <= floats {
+        let images = (floats / image_floats.max(1)).min(group_rows);
         Tile {
             images: images.max(1),
             rows: conv.out_height,
         }
     } else {
-        let rows = (TILE_FLOATS / row_floats.max(1)).clamp(1, conv.out_height);
+        let rows = (floats / row_floats.max(1)).clamp(1, conv.out_height);
         Tile { images: 1, rows }
     }
 }

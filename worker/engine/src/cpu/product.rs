@@ -14,7 +14,7 @@
 mod avx512;
 mod windows;
 
-pub(crate) use windows::{Windows, add_by_windows, has_windows, multiply_windows};
+pub(crate) use windows::{Windows, has_windows, multiply_by_windows, multiply_windows};
 
 use super::simd::{Level, simd};
 

@@ -202,7 +202,7 @@ fn images_that_are_cut_into_tiles_and_groups() {
     let model = layers("[2, 24, 24]", blocks);
     let kernels = check(&model, 2 * 576, Target::Classes(2), 3, 3);
     assert!(
-        kernels.contains("tile: Tile { images: 1, rows: 1 }"),
+        kernels.contains("tile: Tile { images: 1, rows: 5 }"),
         "{kernels}"
     );
     assert!(kernels.contains("partials: Some"), "{kernels}");

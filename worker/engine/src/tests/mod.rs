@@ -13,6 +13,8 @@ mod resume;
 mod selection;
 mod sequence;
 mod trajectory;
+mod unet;
+mod windows;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

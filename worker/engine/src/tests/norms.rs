@@ -132,7 +132,8 @@ fn batches_of_images_sequences_and_flat_rows() {
             rows,
         );
         let blocks = format!(
-            r#"{{"type": "linear", "units": 131, "bias": false}}, {BATCH}, {{"type": "linear", "units": 3, "bias": false}}, {BATCH}"#
+            r#"{{"type": "linear", "units": 131, "bias": false}}, {BATCH}, {RELU},
+               {{"type": "linear", "units": 3, "bias": false}}, {BATCH}"#
         );
         check(&layers("[6]", &blocks), 6, Target::Values(3), room, rows);
     }

@@ -2,12 +2,16 @@
 //! that the product reads it from the cache. Parts of the channels have products of their own; a
 //! depthwise convolution has none.
 
+use rayon::prelude::*;
 use stoker_model::{Conv, Op};
 
 use super::super::product::{Matrix, multiply};
 use super::super::simd::Level;
 use super::super::{lanes, unfold};
 use super::{Context, Epilogue, depthwise, each_group, gradient, transpose, windows};
+
+/// Floats of a sum that one thread adds up at a time.
+const CHUNK: usize = 1 << 14;
 
 /// A tile: which images of a group, and which of their output rows.
 #[derive(Debug, Clone, Copy)]
@@ -216,21 +220,23 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
         if conv.is_depthwise() {
             return depthwise::grad_weight(level, dw, columns, dy, x, conv);
         }
-        dw.fill(0.0);
         let count = conv.group_outputs();
-        for cut in tiles(conv, x.len() / conv.in_floats()) {
+        if x.is_empty() {
+            dw.fill(0.0);
+        }
+        for (index, cut) in tiles(conv, x.len() / conv.in_floats()).enumerate() {
             let positions = cut.positions(conv);
             let dy = Matrix::new(&dy[cut.outputs(conv)], positions, conv.out_channels);
             if in_place {
                 let windows = windows::windows(conv, &x[cut.input(conv, 0)], columns, cut.lines());
-                windows::grad_weight(level, plan.k_block, dw, dy, windows);
+                windows::grad_weight(level, plan.k_block, dw, index > 0, dy, windows);
                 continue;
             }
             for (part, dw) in dw.chunks_exact_mut(count * window).enumerate() {
                 cut.unfold(level, conv, part, x, columns);
                 let windows = Matrix::new(&columns[..positions * window], positions, window);
                 let dy = dy.columns_from(part * count, count).transposed();
-                multiply(level, plan.k_block, dw, true, dy, windows);
+                multiply(level, plan.k_block, dw, index > 0, dy, windows);
             }
         }
     };
@@ -252,10 +258,15 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
 
 /// The sum of the groups' sums, in their order.
 pub(super) fn add_partials(level: Level, sum: &mut [f32], partials: &[f32]) {
-    sum.fill(0.0);
-    for partial in partials.chunks_exact(sum.len()) {
-        lanes::add(level, sum, partial);
-    }
+    let size = sum.len();
+    let chunks = sum.par_chunks_mut(CHUNK).enumerate();
+    chunks.for_each(|(index, sum)| {
+        sum.fill(0.0);
+        for partial in partials.chunks_exact(size) {
+            let partial = &partial[index * CHUNK..][..sum.len()];
+            lanes::add(level, sum, partial);
+        }
+    });
 }
 
 /// dx; groups cut the rows.

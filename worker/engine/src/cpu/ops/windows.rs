@@ -3,22 +3,26 @@
 
 use stoker_model::{Conv, Tile};
 
-use super::super::product::{Matrix, Windows, add_by_windows, has_windows, multiply_windows};
+use super::super::product::{Matrix, Windows, has_windows, multiply_by_windows, multiply_windows};
 use super::super::simd::Level;
 
 /// Windows of a line below which a product has too few rows.
-const COUNT_MIN: usize = 4;
+const COUNT_MIN: usize = 6;
 /// Floats of a register, which a product's columns fill.
 const LANES: usize = 16;
 /// Numbers of dx that are added up at a time, so that they stay in the cache.
 const CACHED: usize = 1 << 13;
+/// Positions of dx that are made at a time at least, since the weights are read for each time.
+const POSITIONS: usize = 128;
 
-/// Whether windows can be read so: those of an image, all of whose numbers are of use.
+/// Whether windows can be read so: those of an image, all of whose numbers are of use. Where a tile
+/// has many images, they are too small for products of their own.
 fn are_plain(level: Level, conv: &Conv) -> bool {
     has_windows(level)
         && conv.cuts == 0
         && conv.gap == 0
         && !conv.line
+        && conv.tile.images == 1
         && conv.kernel >= conv.stride
         && conv.out_width >= COUNT_MIN
 }
@@ -49,14 +53,12 @@ pub(super) fn forward_tiles(level: Level, conv: &Conv, room: usize) -> Option<Co
     })
 }
 
-/// Whether the gradient of the weight can be had so: of tiles of one image, whose windows' rows
-/// fill the registers as well as whole windows do.
+/// Whether the gradient of the weight can be had so: where the rows of windows fill the registers
+/// as well as whole windows do.
 pub(super) fn has_grad_weight(level: Level, conv: &Conv) -> bool {
     let run = conv.kernel * conv.in_channels;
     let registers = conv.kernel * run.div_ceil(LANES);
-    are_plain(level, conv)
-        && conv.tile.images == 1
-        && 8 * registers <= 9 * conv.window().div_ceil(LANES)
+    are_plain(level, conv) && 8 * registers <= 9 * conv.window().div_ceil(LANES)
 }
 
 /// Rows of dx that are made at a time, where it can be had so.
@@ -73,7 +75,8 @@ pub(super) fn grad_input_rows(
         && conv.out_channels <= k_block;
     let row = (conv.in_width + conv.kernel - 1) * conv.out_channels;
     let fits = (room / row).checked_sub(conv.kernel)? + 1;
-    let cached = (CACHED / (conv.in_width * conv.in_channels)).max(1);
+    let cached = CACHED / (conv.in_width * conv.in_channels);
+    let cached = cached.max(POSITIONS.div_ceil(conv.in_width));
     plain.then_some(fits.min(cached).min(conv.in_height))
 }
 
@@ -149,15 +152,16 @@ pub(super) fn forward(
     multiply_windows(level, k_block, y, false, windows.in_line(), weight);
 }
 
-/// Adds dW of some rows of one image.
+/// dW of some rows of one image, or what dW holds and theirs.
 pub(super) fn grad_weight(
     level: Level,
     k_block: usize,
     dw: &mut [f32],
+    accumulate: bool,
     dy: Matrix<'_>,
     windows: Windows<'_>,
 ) {
-    add_by_windows(level, k_block, dw, dy.transposed(), windows);
+    multiply_by_windows(level, k_block, dw, accumulate, dy.transposed(), windows);
 }
 
 /// dx of one image, `rows` rows at a time: a product for each number of the kernel, from the last

@@ -168,11 +168,11 @@ fn multiply_windows_by(
     }
 }
 
-/// out = out + a windows, with the windows as rows; the caller has checked the sizes.
+/// out = a windows, or out + a windows, with the windows as rows; the caller has checked the sizes.
 #[target_feature(enable = "avx512f")]
-pub(super) fn add_by_windows(
+pub(super) fn multiply_by_windows(
     out: &mut [f32],
-    k_block: usize,
+    (k_block, accumulate): (usize, bool),
     a: Part<'_>,
     m: usize,
     windows: Windows<'_>,
@@ -199,7 +199,7 @@ pub(super) fn add_by_windows(
                         runs: (count - x, count),
                         jumps: (0, difference(windows.line_stride, count * step)),
                         masks: masks(width),
-                        accumulate: true,
+                        accumulate: accumulate || first > 0,
                     };
                     // SAFETY: the windows are inside their numbers and a has as many terms; the
                     // rows are inside the output, and the masks end at the run's last number.

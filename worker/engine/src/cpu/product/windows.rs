@@ -105,15 +105,16 @@ pub(crate) fn multiply_windows(
     }
 }
 
-/// out = out + a windows: `[rows of a, numbers of a window]`. Needs [`has_windows`].
+/// out = a windows, or out + a windows: `[rows of a, numbers of a window]`. Needs [`has_windows`].
 #[cfg_attr(
     not(target_arch = "x86_64"),
     expect(unused_variables, reason = "never called")
 )]
-pub(crate) fn add_by_windows(
+pub(crate) fn multiply_by_windows(
     level: Level,
     k_block: usize,
     out: &mut [f32],
+    accumulate: bool,
     a: Matrix<'_>,
     windows: Windows<'_>,
 ) {
@@ -132,6 +133,6 @@ pub(crate) fn add_by_windows(
             strides: (a.row_stride, a.column_stride),
         };
         // SAFETY: the level exists only where its instructions were detected.
-        unsafe { avx512::add_by_windows(out, k_block, part, a.rows, windows) };
+        unsafe { avx512::multiply_by_windows(out, (k_block, accumulate), part, a.rows, windows) };
     }
 }
