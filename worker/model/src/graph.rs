@@ -335,7 +335,6 @@ pub(crate) fn too_large() -> String {
     "too large: a tensor would hold more than 2^34 numbers".to_owned()
 }
 
-#[expect(clippy::too_many_lines, reason = "a table with an arm per block")]
 fn add_layer(
     graph: &mut Graph,
     layer: &Layer,

@@ -246,25 +246,15 @@ pub(crate) fn add_pool(
     block: &Block,
 ) -> Added {
     let ([kernel, stride, padding], line, mean) = pool_of(block);
-    let (channels, in_height, in_width) = match (shape, line) {
-        (Shape::Sequence { length, features }, true) => (features, length, 1),
-        (
-            Shape::Image {
-                channels,
-                height,
-                width,
-            },
-            false,
-        ) => (channels, height, width),
-        (_, line) => {
-            let takes = if line {
-                "[length, features]"
-            } else {
-                "[channels, height, width]"
-            };
-            return Err(format!("`{}` takes {takes}", block.type_name()).into());
-        }
+    let takes = match (line, shape) {
+        (true, Shape::Sequence { .. }) | (false, Shape::Image { .. }) => None,
+        (true, _) => Some("[length, features]"),
+        (false, _) => Some("[channels, height, width]"),
     };
+    if let Some(takes) = takes {
+        return Err(format!("`{}` takes {takes}", block.type_name()).into());
+    }
+    let [in_height, in_width, channels] = whole(shape, block.type_name())?;
     let window = Window {
         line,
         channels,

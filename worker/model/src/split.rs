@@ -77,8 +77,9 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         Op::EmbeddingGrad {
             vocabulary, units, ..
         } => by_work(vocabulary * units, GROUP_FLOATS, vocabulary),
-        Op::ConvTranspose { ref conv, .. } => by_work(conv_flops(conv, rows), GROUP_FLOPS, rows),
-        Op::Conv2d { ref conv, .. } | Op::Conv2dGradInput { ref conv, .. } => {
+        Op::Conv2d { ref conv, .. }
+        | Op::Conv2dGradInput { ref conv, .. }
+        | Op::ConvTranspose { ref conv, .. } => {
             by_work(conv_flops(conv, rows), GROUP_FLOPS, conv_rows(conv, rows))
         }
         Op::Conv2dGradWeight { ref conv, .. } => {

@@ -12,6 +12,9 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod windows;
+
+pub(crate) use windows::{Windows, has_windows, multiply_by_windows, multiply_windows};
 
 use stoker_model::K_BLOCK;
 

@@ -21,6 +21,8 @@ mod selection;
 mod sequence;
 mod sequence_families;
 mod trajectory;
+mod unet;
+mod windows;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use stoker_model::{Conv, Op};
 use super::super::product::{Matrix, multiply};
 use super::super::simd::Level;
 use super::super::{lanes, unfold};
-use super::{Context, Epilogue, depthwise, each_group, gradient, transpose};
+use super::{Context, Epilogue, depthwise, each_group, gradient, transpose, windows};
 
 /// Floats of a sum that one thread adds up at a time.
 const CHUNK: usize = 1 << 14;
@@ -55,6 +55,11 @@ impl Cut {
         first..first + conv.in_floats()
     }
 
+    /// Its first row of windows, and how many there are.
+    const fn lines(&self) -> [usize; 2] {
+        [self.row, self.rows]
+    }
+
     /// Floats of one image's windows.
     pub(super) const fn image_columns(&self, conv: &Conv) -> usize {
         self.rows * conv.out_width * conv.window()
@@ -77,13 +82,17 @@ impl Cut {
         &self,
         level: Level,
         k_block: usize,
-        conv: &Conv,
+        (conv, in_place): (&Conv, bool),
         [y, columns]: [&mut [f32]; 2],
         [x, transposed]: [&[f32]; 2],
     ) {
         let (positions, window, count) =
             (self.positions(conv), conv.window(), conv.group_outputs());
         let weight = Matrix::new(transposed, window, conv.out_channels);
+        if in_place {
+            let windows = windows::windows(conv, &x[self.input(conv, 0)], columns, self.lines());
+            return windows::forward(level, k_block, y, windows, weight);
+        }
         for part in 0..conv.groups() {
             self.unfold(level, conv, part, x, columns);
             let (windows, rest) = columns.split_at_mut(positions * window);
@@ -166,6 +175,8 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         (pre, out),
         (columns, conv.tile_floats()),
     ];
+    let tiled = windows::forward_tiles(epilogue.level, conv, conv.tile_floats());
+    let (conv, in_place) = (tiled.as_ref().unwrap_or(conv), tiled.is_some());
     each_group(groups, sizes, |_, [x, y, pre, columns]| {
         if conv.is_depthwise() {
             depthwise::forward(epilogue.level, y, x, transposed, conv);
@@ -177,7 +188,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
             cut.multiply(
                 epilogue.level,
                 plan.k_block,
-                conv,
+                (conv, in_place),
                 [y, columns],
                 [x, transposed],
             );
@@ -214,6 +225,7 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
         let sizes = (groups, rows, plan.k_block);
         return patches::grad_weight(sizes, level, conv, [dy, x, columns, partials], dw);
     }
+    let in_place = windows::has_grad_weight(level, conv);
     let sum = |dy: &[f32], x: &[f32], columns: &mut [f32], dw: &mut [f32]| {
         if conv.is_depthwise() {
             return depthwise::grad_weight(level, dw, columns, dy, x, conv);
@@ -225,6 +237,11 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
         for (index, cut) in tiles(conv, x.len() / conv.in_floats()).enumerate() {
             let positions = cut.positions(conv);
             let dy = Matrix::new(&dy[cut.outputs(conv)], positions, conv.out_channels);
+            if in_place {
+                let windows = windows::windows(conv, &x[cut.input(conv, 0)], columns, cut.lines());
+                windows::grad_weight(level, plan.k_block, dw, index > 0, dy, windows);
+                continue;
+            }
             for (part, dw) in dw.chunks_exact_mut(count * window).enumerate() {
                 cut.unfold(level, conv, part, x, columns);
                 let windows = Matrix::new(&columns[..positions * window], positions, window);
@@ -289,9 +306,18 @@ pub(super) fn grad_input(op: &Op, groups: usize, context: &mut Context<'_>) {
         (dx, rows * conv.in_floats()),
         (columns, conv.tile_floats()),
     ];
+    let in_place = windows::grad_input_rows(level, plan.k_block, conv, conv.tile_floats());
     each_group(groups, sizes, |_, [dy, dx, columns]| {
         if conv.is_depthwise() {
             return depthwise::grad_input(level, dx, dy, columns, stored, conv);
+        }
+        if let Some(rows) = in_place {
+            let images = dx.chunks_exact_mut(conv.in_floats());
+            for (dx, dy) in images.zip(dy.chunks_exact_mut(conv.out_floats())) {
+                let given = [dy, &mut *columns];
+                windows::grad_input(level, plan.k_block, conv, rows, dx, given, weight);
+            }
+            return;
         }
         dx.fill(0.0);
         let count = conv.group_outputs();

@@ -22,6 +22,7 @@ mod recurrence;
 mod rotary;
 mod sample;
 mod upsample;
+mod windows;
 
 use rayon::prelude::*;
 use stoker_domain::spec::Activation;
