@@ -248,6 +248,13 @@ impl Family {
                     checks.0.push(FieldError::new("kernel", message));
                 }
             }
+            Self::Gpt { .. } | Self::Encoder { .. } => self.validate_transformer(checks),
+            Self::Lstm { .. } | Self::Tcn { .. } => self.validate_sequence(checks),
+        }
+    }
+
+    fn validate_transformer(&self, checks: &mut Checks) {
+        match self {
             Self::Gpt {
                 depth,
                 width,
@@ -278,6 +285,12 @@ impl Family {
                 checks.share("dropout".to_owned(), *dropout);
                 self.validate_masked(checks);
             }
+            _ => {}
+        }
+    }
+
+    fn validate_sequence(&self, checks: &mut Checks) {
+        match self {
             Self::Lstm {
                 embedding,
                 vocabulary,
@@ -309,6 +322,7 @@ impl Family {
                     checks.0.push(FieldError::new("channels", message));
                 }
             }
+            _ => {}
         }
     }
 
