@@ -375,6 +375,15 @@ impl Family {
                     checks.0.push(FieldError::new("channels", message));
                 }
             }
+            Self::Recommender(recommender) => recommender.validate(checks),
+            Self::Autoencoder(autoencoder) => autoencoder.validate(checks),
+            Self::Gpt { .. } | Self::Encoder { .. } => self.validate_transformer(checks),
+            Self::Lstm { .. } | Self::Tcn { .. } => self.validate_sequence(checks),
+        }
+    }
+
+    fn validate_transformer(&self, checks: &mut Checks) {
+        match self {
             Self::Gpt {
                 depth,
                 width,
@@ -405,6 +414,12 @@ impl Family {
                 checks.share("dropout".to_owned(), *dropout);
                 self.validate_masked(checks);
             }
+            _ => {}
+        }
+    }
+
+    fn validate_sequence(&self, checks: &mut Checks) {
+        match self {
             Self::Lstm {
                 embedding,
                 vocabulary,
@@ -436,8 +451,7 @@ impl Family {
                     checks.0.push(FieldError::new("channels", message));
                 }
             }
-            Self::Recommender(recommender) => recommender.validate(checks),
-            Self::Autoencoder(autoencoder) => autoencoder.validate(checks),
+            _ => {}
         }
     }
 

@@ -31,7 +31,8 @@ pub(crate) fn exp(x: f32) -> f32 {
         clippy::cast_sign_loss,
         reason = "-126 to 127, or 0 for NaN"
     )]
-    let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    // Wrapping, since the branch of an overflow check would keep loops from being vectorised.
+    let scale = f32::from_bits(((n as i32).wrapping_add(127) << 23) as u32);
     sum * scale
 }
 

@@ -1,7 +1,7 @@
 //! From layers to the forward graph: shapes are inferred, parameters made, errors named.
 
 use stoker_domain::FieldError;
-use stoker_domain::spec::{Block, Cell};
+use stoker_domain::spec::Block;
 
 use crate::columns;
 use crate::family::{Layer, Layers};
@@ -10,7 +10,6 @@ use crate::limits::{PARAMETERS_MAX, product};
 use crate::norm;
 use crate::op::{Op, ParameterId, ValueId};
 use crate::plan::{Init, Order, Parameter};
-use crate::recurrent::add_recurrent;
 use crate::sequence;
 use crate::shape::Shape;
 use crate::{concat, enlarge, image};
@@ -368,42 +367,10 @@ fn add_layer(
         Block::BatchNorm { .. } | Block::GroupNorm { .. } => {
             norm::add_norm(graph, path, (x, shape), &layer.block)
         }
-        Block::Attention {
-            heads,
-            kv_heads,
-            causal,
-            bias,
-            rotary,
-        } => {
-            let heads = [*heads, kv_heads.unwrap_or(*heads)].map(|n| n as usize);
-            let [causal, bias, rotary] = [*causal, *bias, *rotary];
-            sequence::add_attention(graph, path, (x, shape), heads, [causal, bias, rotary])
-        }
-        Block::Lstm {
-            units,
-            layers,
-            dropout,
-        } => add_recurrent(
-            graph,
-            path,
-            (x, shape),
-            Cell::Lstm,
-            [*units, *layers],
-            *dropout,
-        ),
-        Block::Gru {
-            units,
-            layers,
-            dropout,
-        } => add_recurrent(
-            graph,
-            path,
-            (x, shape),
-            Cell::Gru,
-            [*units, *layers],
-            *dropout,
-        ),
-        Block::LastPosition {} => sequence::add_last(graph, path, (x, shape)),
+        Block::Attention { .. }
+        | Block::Lstm { .. }
+        | Block::Gru { .. }
+        | Block::LastPosition {} => sequence::add_block(graph, path, (x, shape), &layer.block),
         Block::Add {} => add_sum(graph, path, given),
         Block::Concat {} => concat::add_concat(graph, path, given),
         Block::Linear { units, bias } => {

@@ -33,6 +33,7 @@ impl Recurrence {
 
     /// Gates of a unit: input, forget, cell, output of an LSTM; reset, update, new of a GRU.
     #[must_use]
+    #[inline]
     pub const fn gates(&self) -> usize {
         match self.cell {
             Cell::Lstm => 4,
@@ -42,6 +43,7 @@ impl Recurrence {
 
     /// Numbers per position that go in.
     #[must_use]
+    #[inline]
     pub const fn in_features(&self) -> usize {
         self.gates() * self.units
     }

@@ -1,12 +1,14 @@
 //! Blocks over sequences: embedding, positions, normalisation, attention, the last position.
 
 use stoker_domain::FieldError;
+use stoker_domain::spec::{Block, Cell};
 
 use crate::geometry::Attention;
 use crate::graph::{Added, Graph, Refusal, add_bias, push_linear, too_large};
 use crate::limits::product;
 use crate::op::{Op, ValueId};
 use crate::plan::{Init, Order};
+use crate::recurrent::add_recurrent;
 use crate::shape::Shape;
 
 /// The vocabulary that an embedding has: the one given, which must hold all tokens of the data, or
@@ -143,8 +145,40 @@ pub(crate) fn add_norm(
     Ok((y, shape))
 }
 
+/// Blocks in which positions see each other.
+pub(crate) fn add_block(
+    graph: &mut Graph,
+    path: &str,
+    x: (ValueId, Shape),
+    block: &Block,
+) -> Added {
+    match *block {
+        Block::Attention {
+            heads,
+            kv_heads,
+            causal,
+            bias,
+            rotary,
+        } => {
+            let heads = [heads, kv_heads.unwrap_or(heads)].map(|n| n as usize);
+            add_attention(graph, path, x, heads, [causal, bias, rotary])
+        }
+        Block::Lstm {
+            units,
+            layers,
+            dropout,
+        } => add_recurrent(graph, path, x, Cell::Lstm, [units, layers], dropout),
+        Block::Gru {
+            units,
+            layers,
+            dropout,
+        } => add_recurrent(graph, path, x, Cell::Gru, [units, layers], dropout),
+        _ => add_last(graph, path, x),
+    }
+}
+
 /// Projections to queries, keys and values, attention, and the projection of its output.
-pub(crate) fn add_attention(
+fn add_attention(
     graph: &mut Graph,
     path: &str,
     (x, shape): (ValueId, Shape),
@@ -215,7 +249,7 @@ fn angles(graph: &mut Graph, path: &str, length: usize, pairs: usize) -> ValueId
 }
 
 /// The last position.
-pub(crate) fn add_last(graph: &mut Graph, path: &str, (x, shape): (ValueId, Shape)) -> Added {
+fn add_last(graph: &mut Graph, path: &str, (x, shape): (ValueId, Shape)) -> Added {
     let (positions, columns) = sequence(shape, "last_position")?;
     let y = graph.value(path, columns);
     let op = Op::Last {

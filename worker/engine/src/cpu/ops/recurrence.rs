@@ -12,6 +12,7 @@ use stoker_model::{Op, ParameterId, Plan, Recurrence};
 
 use super::super::lanes;
 use super::super::product::{Matrix, multiply};
+use super::super::simd::Level;
 use super::{Context, each_group};
 use cells::{Back, BackBuffers, Buffers, Step};
 
@@ -46,7 +47,13 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     let (packed, bias) = packed.split_at_mut(packed.len() - blocks(of) * LANES * Recurrence::SUMS);
     pack(of, groups, packed, weight);
     pack_biases(of, bias, biases);
-    let (packed, bias) = (&*packed, &*bias);
+    let layer = Layer {
+        level,
+        k_block: plan.k_block,
+        of,
+        weight: packed,
+        bias,
+    };
     let size = rows * of.length * of.units;
     let buffers = [
         (x, size * of.gates()),
@@ -55,49 +62,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         (previous, size),
         (scratch, of.scratch_floats(rows)),
     ];
-    each_group(groups, buffers, |_, [x, y, saved, previous, scratch]| {
-        let rows = y.len() / (of.length * of.units);
-        let states = rows * of.units;
-        let [mut state, mut next, cells, product] =
-            cut(scratch, [states, states, states, rows * of.gates() * LANES]);
-        state.fill(0.0);
-        cells.fill(0.0);
-        for position in 0..of.length {
-            for block in 0..blocks(of) {
-                let size = of.units * of.gates() * LANES;
-                let weight = &packed[block * size..][..size];
-                let weight = Matrix::new(weight, of.units, of.gates() * LANES);
-                let before = Matrix::new(state, rows, of.units);
-                match position {
-                    0 => product.fill(0.0),
-                    _ => multiply(level, plan.k_block, product, false, before, weight),
-                }
-                let sums = LANES * Recurrence::SUMS;
-                let step = Step {
-                    of,
-                    position,
-                    first: block * LANES,
-                    rows,
-                    bias: &bias[block * sums..][..sums],
-                    product,
-                    state,
-                };
-                let mut buffers = Buffers {
-                    x: &mut *x,
-                    y: &mut *y,
-                    saved: &mut *saved,
-                    previous: &mut *previous,
-                    cells: &mut *cells,
-                    next: &mut *next,
-                };
-                match of.cell {
-                    Cell::Lstm => cells::lstm(level, &step, &mut buffers),
-                    Cell::Gru => cells::gru(level, &step, &mut buffers),
-                }
-            }
-            std::mem::swap(&mut state, &mut next);
-        }
-    });
+    each_group(groups, buffers, |_, pieces| layer.forward(pieces));
 }
 
 /// The gates' gradients, from the last position to the first; groups cut the rows, and each keeps
@@ -127,7 +92,13 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
     let [dy, x, saved, previous, inner, packed, scratch, partials] =
         (context.arena).optional([dy, x, saved, previous, *inner, *packed, *scratch, *partials]);
     pack_grad(of, groups, packed, weight);
-    let packed = &*packed;
+    let layer = Layer {
+        level,
+        k_block: plan.k_block,
+        of,
+        weight: packed,
+        bias: &[],
+    };
     let (size, sums) = (rows * of.length * of.units, Recurrence::SUMS * of.units);
     let buffers = [
         (dy, size),
@@ -138,8 +109,73 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
         (scratch, of.scratch_grad_floats(rows)),
         (&mut *partials, sums),
     ];
-    each_group(groups, buffers, |_, pieces| {
-        let [dy, x, saved, previous, inner, scratch, sums] = pieces;
+    each_group(groups, buffers, |_, pieces| layer.back(pieces));
+    let (total, others) = partials.split_at_mut(sums);
+    for partial in others.chunks_exact(sums) {
+        lanes::add(level, total, partial);
+    }
+    bias_gradients(of, plan, context.gradients, *biases, total);
+}
+
+/// A layer as its groups of rows see it.
+struct Layer<'a> {
+    level: Level,
+    k_block: usize,
+    of: &'a Recurrence,
+    /// In blocks, of units or of columns.
+    weight: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl Layer<'_> {
+    /// All positions of a group's rows.
+    fn forward(&self, [x, y, saved, previous, scratch]: [&mut [f32]; 5]) {
+        let of = self.of;
+        let rows = y.len() / (of.length * of.units);
+        let (states, width) = (rows * of.units, of.gates() * LANES);
+        let [mut state, mut next, cells, product] =
+            cut(scratch, [states, states, states, rows * width]);
+        state.fill(0.0);
+        cells.fill(0.0);
+        for position in 0..of.length {
+            let weights = self.weight.chunks_exact(of.units * width);
+            let biases = self.bias.chunks_exact(LANES * Recurrence::SUMS);
+            for (block, (weight, bias)) in weights.zip(biases).enumerate() {
+                let weight = Matrix::new(weight, of.units, width);
+                let before = Matrix::new(state, rows, of.units);
+                match position {
+                    0 => product.fill(0.0),
+                    _ => multiply(self.level, self.k_block, product, false, before, weight),
+                }
+                let step = Step {
+                    of,
+                    position,
+                    first: block * LANES,
+                    rows,
+                    bias,
+                    state,
+                };
+                let mut buffers = Buffers {
+                    x: &mut *x,
+                    y: &mut *y,
+                    saved: &mut *saved,
+                    previous: &mut *previous,
+                    cells: &mut *cells,
+                    next: &mut *next,
+                    product: &mut *product,
+                };
+                match of.cell {
+                    Cell::Lstm => cells::lstm(self.level, &step, &mut buffers),
+                    Cell::Gru => cells::gru(self.level, &step, &mut buffers),
+                }
+            }
+            std::mem::swap(&mut state, &mut next);
+        }
+    }
+
+    /// The same on the way back, with sums for the biases.
+    fn back(&self, [dy, x, saved, previous, inner, scratch, sums]: [&mut [f32]; 7]) {
+        let of = self.of;
         let rows = dy.len() / (of.length * of.units);
         let gates = rows * of.in_features();
         let [mut after, mut now, carry, product] =
@@ -147,19 +183,18 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
         carry.fill(0.0);
         sums.fill(0.0);
         for position in (0..of.length).rev() {
-            for (block, first) in (0..of.units).step_by(GRAD_LANES).enumerate() {
-                let size = of.in_features() * GRAD_LANES;
-                let weight = &packed[block * size..][..size];
+            let weights = self.weight.chunks_exact(of.in_features() * GRAD_LANES);
+            for (block, weight) in weights.enumerate() {
                 let weight = Matrix::new(weight, of.in_features(), GRAD_LANES);
                 let later = Matrix::new(after, rows, of.in_features());
                 match position + 1 {
                     last if last == of.length => product.fill(0.0),
-                    _ => multiply(level, plan.k_block, product, false, later, weight),
+                    _ => multiply(self.level, self.k_block, product, false, later, weight),
                 }
                 let step = Back {
                     of,
                     position,
-                    first,
+                    first: block * GRAD_LANES,
                     rows,
                     product,
                     dy,
@@ -174,18 +209,13 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
                     sums: &mut *sums,
                 };
                 match of.cell {
-                    Cell::Lstm => cells::lstm_grad(level, &step, &mut buffers),
-                    Cell::Gru => cells::gru_grad(level, &step, &mut buffers),
+                    Cell::Lstm => cells::lstm_grad(self.level, &step, &mut buffers),
+                    Cell::Gru => cells::gru_grad(self.level, &step, &mut buffers),
                 }
             }
             std::mem::swap(&mut after, &mut now);
         }
-    });
-    let (total, others) = partials.split_at_mut(sums);
-    for partial in others.chunks_exact(sums) {
-        lanes::add(level, total, partial);
     }
-    bias_gradients(of, plan, context.gradients, *biases, total);
 }
 
 const fn blocks(of: &Recurrence) -> usize {

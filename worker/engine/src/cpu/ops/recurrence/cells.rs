@@ -22,8 +22,6 @@ pub(super) struct Step<'a> {
     pub(super) rows: usize,
     /// `[SUMS, LANES]`.
     pub(super) bias: &'a [f32],
-    /// The states before times the weights: `[rows, gates, LANES]`.
-    pub(super) product: &'a [f32],
     /// The states before: `[rows, units]`.
     pub(super) state: &'a [f32],
 }
@@ -40,6 +38,8 @@ pub(super) struct Buffers<'a> {
     pub(super) cells: &'a mut [f32],
     /// The new states: `[rows, units]`.
     pub(super) next: &'a mut [f32],
+    /// The states before times the weights, `[rows, gates, LANES]`, and then the gates.
+    pub(super) product: &'a mut [f32],
 }
 
 /// The same on the way back.
@@ -105,18 +105,15 @@ fn add<const WHOLE: bool>(values: &mut [f32], at: usize, count: usize, more: &La
     store::<WHOLE>(values, at, count, &lanes(|lane| sum[lane] + more[lane]));
 }
 
-impl Step<'_> {
-    /// What a gate sees of row `row`: its inputs' part, its bias and its product.
-    #[inline(always)]
-    fn gate<const WHOLE: bool>(&self, x: &[f32], row: usize, gate: usize) -> Lanes {
-        let gates = self.of.gates();
-        let at = self.gates_at(row) + gate * self.of.units;
-        let x = load::<WHOLE>(x, at, self.count());
-        let bias = load::<true>(self.bias, gate * LANES, LANES);
-        let product = load::<true>(self.product, (row * gates + gate) * LANES, LANES);
-        lanes(|lane| x[lane] + bias[lane] + product[lane])
+/// f of each. (An array's own `map` is compiled without the instruction set.)
+#[inline(always)]
+fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
+    for value in values {
+        *value = f(*value);
     }
+}
 
+impl Step<'_> {
     #[inline(always)]
     fn count(&self) -> usize {
         LANES.min(self.of.units - self.first)
@@ -128,23 +125,34 @@ impl Step<'_> {
         (row * self.of.length + self.position) * self.of.in_features() + self.first
     }
 
+    /// Adds to a gate's products what the inputs give to it, and its bias.
     #[inline(always)]
-    fn keep<const WHOLE: bool>(
-        &self,
-        to: &mut Buffers<'_>,
-        row: usize,
-        [saved, state]: [&Lanes; 2],
-    ) {
+    fn add_inputs<const WHOLE: bool>(&self, gates: &mut [Lanes], x: &[f32], row: usize) {
+        let (bias, _) = self.bias.as_chunks::<LANES>();
+        for (gate, (sums, bias)) in gates.iter_mut().zip(bias).enumerate() {
+            let at = self.gates_at(row) + gate * self.of.units;
+            let (x, product) = (load::<WHOLE>(x, at, self.count()), *sums);
+            *sums = lanes(|l| product[l] + (x[l] + bias[l]));
+        }
+    }
+
+    /// Keeps the gates, and the new state where it will be read.
+    #[inline(always)]
+    fn keep<const WHOLE: bool>(&self, to: &mut Buffers<'_>, row: usize) {
         let (units, count) = (self.of.units, self.count());
+        let (gates, _) = to.product.as_chunks::<LANES>();
+        let gates = &gates[row * self.of.gates()..][..self.of.gates()];
+        for (gate, lanes) in gates.iter().enumerate() {
+            store::<WHOLE>(to.x, self.gates_at(row) + gate * units, count, lanes);
+        }
         let at = (row * self.of.length + self.position) * units + self.first;
-        store::<WHOLE>(to.saved, at, count, saved);
-        store::<WHOLE>(to.y, at, count, state);
-        store::<WHOLE>(to.next, row * units + self.first, count, state);
+        let state = load::<WHOLE>(to.next, row * units + self.first, count);
+        store::<WHOLE>(to.y, at, count, &state);
         if self.position == 0 {
             store::<WHOLE>(to.previous, at, count, &[0.0; LANES]);
         }
         if self.position + 1 < self.of.length {
-            store::<WHOLE>(to.previous, at + units, count, state);
+            store::<WHOLE>(to.previous, at + units, count, &state);
         }
     }
 
@@ -152,42 +160,59 @@ impl Step<'_> {
     fn lstm<const WHOLE: bool>(&self, to: &mut Buffers<'_>) {
         let (units, count) = (self.of.units, self.count());
         for row in 0..self.rows {
-            let input = self.gate::<WHOLE>(to.x, row, 0).map(sigmoid);
-            let forget = self.gate::<WHOLE>(to.x, row, 1).map(sigmoid);
-            let new = self.gate::<WHOLE>(to.x, row, 2).map(tanh);
-            let output = self.gate::<WHOLE>(to.x, row, 3).map(sigmoid);
+            let gates = &mut to.product[row * 4 * LANES..][..4 * LANES];
+            let (gates, _) = gates.as_chunks_mut::<LANES>();
+            self.add_inputs::<WHOLE>(gates, to.x, row);
+            let [input, forget, new, output] = gates else {
+                return;
+            };
+            each(input, sigmoid);
+            each(forget, sigmoid);
+            each(new, tanh);
+            each(output, sigmoid);
             let at = row * units + self.first;
             let before = load::<WHOLE>(to.cells, at, count);
             let cell = lanes(|l| forget[l].mul_add(before[l], input[l] * new[l]));
-            let size = cell.map(tanh);
+            let mut size = cell;
+            each(&mut size, tanh);
             let state = lanes(|l| output[l] * size[l]);
-            for (gate, lanes) in [input, forget, new, output].iter().enumerate() {
-                store::<WHOLE>(to.x, self.gates_at(row) + gate * units, count, lanes);
-            }
             store::<WHOLE>(to.cells, at, count, &cell);
-            self.keep::<WHOLE>(to, row, [&cell, &state]);
+            store::<WHOLE>(to.next, at, count, &state);
+            let at = (row * self.of.length + self.position) * units + self.first;
+            store::<WHOLE>(to.saved, at, count, &cell);
+            self.keep::<WHOLE>(to, row);
         }
     }
 
     #[inline(always)]
     fn gru<const WHOLE: bool>(&self, to: &mut Buffers<'_>) {
         let (units, count) = (self.of.units, self.count());
-        let bias = load::<true>(self.bias, 3 * LANES, LANES);
+        let (bias, _) = self.bias.as_chunks::<LANES>();
+        let &[_, _, outer, inner] = bias else {
+            return;
+        };
         for row in 0..self.rows {
-            let reset = self.gate::<WHOLE>(to.x, row, 0).map(sigmoid);
-            let update = self.gate::<WHOLE>(to.x, row, 1).map(sigmoid);
+            let gates = &mut to.product[row * 3 * LANES..][..3 * LANES];
+            let (gates, _) = gates.as_chunks_mut::<LANES>();
+            self.add_inputs::<WHOLE>(&mut gates[..2], to.x, row);
+            let [reset, update, new] = gates else {
+                return;
+            };
+            each(reset, sigmoid);
+            each(update, sigmoid);
             // The reset gate stands before the product of the new state.
-            let product = load::<true>(self.product, (row * 3 + 2) * LANES, LANES);
-            let inner = lanes(|l| product[l] + bias[l]);
+            let behind = lanes(|l| new[l] + inner[l]);
             let x = load::<WHOLE>(to.x, self.gates_at(row) + 2 * units, count);
-            let outer = load::<true>(self.bias, 2 * LANES, LANES);
-            let new = lanes(|l| reset[l].mul_add(inner[l], x[l] + outer[l])).map(tanh);
-            let before = load::<WHOLE>(self.state, row * units + self.first, count);
-            let state = lanes(|l| update[l].mul_add(before[l] - new[l], new[l]));
-            for (gate, lanes) in [reset, update, new].iter().enumerate() {
-                store::<WHOLE>(to.x, self.gates_at(row) + gate * units, count, lanes);
-            }
-            self.keep::<WHOLE>(to, row, [&inner, &state]);
+            let mut opened = lanes(|l| reset[l].mul_add(behind[l], x[l] + outer[l]));
+            each(&mut opened, tanh);
+            let at = row * units + self.first;
+            let before = load::<WHOLE>(self.state, at, count);
+            let state = lanes(|l| update[l].mul_add(before[l] - opened[l], opened[l]));
+            *new = opened;
+            store::<WHOLE>(to.next, at, count, &state);
+            let at = (row * self.of.length + self.position) * units + self.first;
+            store::<WHOLE>(to.saved, at, count, &behind);
+            self.keep::<WHOLE>(to, row);
         }
     }
 }
@@ -255,7 +280,8 @@ impl Back<'_> {
             0 => [0.0; LANES],
             _ => load::<WHOLE>(self.saved, self.state_at(at) - units, at.count),
         };
-        let size = cell.map(tanh);
+        let mut size = cell;
+        each(&mut size, tanh);
         let d = self.by_state::<WHOLE>(at);
         let carried = at.row * units + at.first;
         let after = load::<WHOLE>(to.carry, carried, at.count);
