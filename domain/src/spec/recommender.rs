@@ -143,3 +143,43 @@ impl Recommender {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::spec::{Family, ModelSpec};
+
+    /// What isn't set isn't written, and all that is comes back.
+    #[test]
+    fn families_of_one_struct_survive_the_round_trip_through_json() {
+        for (given, written) in [
+            (
+                json!({"family": "recommender", "kind": "dlrm", "user": "u", "numeric": ["n"]}),
+                7,
+            ),
+            (
+                json!({"family": "recommender", "kind": "two_tower", "user": "u", "item": "i",
+                    "categorical": ["c"], "item_columns": ["c"], "hidden": [8], "dropout": 0.5}),
+                11,
+            ),
+            (json!({"family": "autoencoder"}), 5),
+            (
+                json!({"family": "autoencoder", "kind": "vae", "hidden": [], "beta": 0.25}),
+                6,
+            ),
+        ] {
+            let model: ModelSpec = serde_json::from_value(given.clone()).unwrap();
+            assert!(model.validate().is_empty(), "{given}");
+            let json = serde_json::to_value(&model).unwrap();
+            let fields = json.as_object().unwrap().len();
+            // Those given, and those that are always written.
+            assert_eq!(fields, written, "{json}");
+            assert_eq!(serde_json::from_value::<ModelSpec>(json).unwrap(), model);
+        }
+        let unknown = json!({"kind": "dlrm", "user": "u", "users": "u"});
+        let with_tag = json!({"family": "recommender", "kind": "dlrm", "users": "u"});
+        assert!(serde_json::from_value::<super::Recommender>(unknown).is_err());
+        assert!(serde_json::from_value::<Family>(with_tag).is_err());
+    }
+}

@@ -99,6 +99,23 @@ pub(crate) fn ln(x: f64) -> f64 {
     exponent * std::f64::consts::LN_2 + 2.0 * s * sum
 }
 
+/// The same of a number from 1 to 2, to the same bits, without a branch. NaN gives NaN.
+#[inline(always)]
+pub(crate) fn ln_to_two(x: f64) -> f64 {
+    let (mantissa, exponent) = if x > std::f64::consts::SQRT_2 {
+        (x * 0.5, 1.0)
+    } else {
+        (x, 0.0)
+    };
+    let s = (mantissa - 1.0) / (mantissa + 1.0);
+    let square = s * s;
+    let mut sum = 0.0;
+    for odd in [21.0, 19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+        sum = sum * square + 1.0 / odd;
+    }
+    exponent * std::f64::consts::LN_2 + 2.0 * s * sum
+}
+
 /// cos(πt) for t in 0 to 1.
 pub(crate) fn cos_pi(t: f64) -> f64 {
     // cos πt = sin x with x = π (1/2 - t), at most π/2 in size; then the series of the sine.
@@ -189,6 +206,7 @@ mod tests {
                 "ln({x})"
             );
             let t = f64::from(i) / 10_000.0;
+            assert_eq!(ln_to_two(1.0 + t).to_bits(), ln(1.0 + t).to_bits(), "{t}");
             assert!(
                 (cos_pi(t) - (std::f64::consts::PI * t).cos()).abs() < 1e-15,
                 "cos_pi({t})"

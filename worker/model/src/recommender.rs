@@ -53,7 +53,8 @@ impl Parts<'_> {
     /// Takes a column of ids.
     fn ids(&mut self, layer: &str, field: &str, name: &str) -> Result<(), FieldError> {
         if self.column(field, name)?.vocabulary.is_none() {
-            let message = format!("`{name}` isn't whole numbers from 0, so it holds no ids");
+            let message =
+                format!("`{name}` isn't whole numbers from 0 and below 2^24, so it holds no ids");
             return Err(FieldError::new(field, message));
         }
         self.select(layer, field, &[name]);

@@ -1,5 +1,7 @@
 //! The losses: the sum over a shard's rows, and its gradient by the scores.
 
+mod numbers;
+
 use rayon::prelude::*;
 use stoker_domain::spec::Loss;
 
@@ -135,44 +137,20 @@ fn of_class(level: Level, loss: &Loss, scores: &[f32], class: usize, d: &mut [f3
 
 /// The loss of a row of numbers: their mean, but for the divergence, which is a sum.
 fn of_values(level: Level, loss: &Loss, scores: &[f32], values: &[f32], d: &mut [f32]) -> f64 {
-    let each = |d: &mut [f32], f: &dyn Fn(f32, f32) -> (f64, f32)| -> f64 {
-        let count = scores.len() as f32;
-        let mut sum = 0.0;
-        for ((d, &score), &value) in d.iter_mut().zip(scores).zip(values) {
-            let (loss, slope) = f(score, value);
-            *d = slope / count;
-            sum += loss;
-        }
-        sum / f64::from(count)
-    };
     match loss {
-        Loss::Mae => each(d, &|score, value| {
-            let error = score - value;
-            (f64::from(error.abs()), sign(error))
-        }),
-        Loss::Huber { delta } => each(d, &|score, value| huber(score - value, *delta)),
-        Loss::Bce => each(d, &|score, value| {
-            // ln(1 + e^score) - value · score, where the exponential is at most 1.
-            let tail = math::ln(1.0 + f64::from(math::exp(-score.abs())));
-            let loss = f64::from(score.max(0.0)) - f64::from(score) * f64::from(value) + tail;
-            // max() takes a number over NaN.
-            let loss = if score.is_nan() { f64::NAN } else { loss };
-            (loss, math::sigmoid(score) - value)
-        }),
         Loss::Quantile { levels } => quantile(levels, scores, values, d),
         Loss::Kl => divergence(level, scores, values, d),
-        _ => each(d, &|score, value| {
-            let error = score - value;
-            (f64::from(error) * f64::from(error), 2.0 * error)
-        }),
+        _ => numbers::mean_loss(level, loss, d, scores, values),
     }
 }
 
 /// 1, 0 or -1; NaN for NaN.
+#[inline(always)]
 fn sign(x: f32) -> f32 {
     if x == 0.0 { 0.0 } else { x.signum() }
 }
 
+#[inline(always)]
 fn huber(error: f32, delta: f32) -> (f64, f32) {
     let (size, limit) = (f64::from(error.abs()), f64::from(delta));
     if error.abs() <= delta {

@@ -10,7 +10,7 @@ use crate::cpu::session::CpuSession;
 use crate::cpu::simd::Level;
 use crate::init::{initial_weights, normal_of};
 use crate::philox::Stream;
-use crate::{Preprocess, RunInput, Session, Shard, Table, TargetRows, Targets};
+use crate::{Outcome, Preprocess, Run, RunInput, Session, Shard, Table, TargetRows, Targets};
 
 /// mean + e^(log_variance / 2) · a standard normal number.
 pub(super) fn sample(mean: &[f64], log_variance: &[f64], stream: Stream, row: u32) -> Vec<f64> {
@@ -80,7 +80,7 @@ fn table(rows: usize) -> Arc<Table> {
 }
 
 #[test]
-fn parameters_have_the_names_that_the_guide_has() {
+fn parameters_are_named_as_the_family_says() {
     let train = r#"{"steps": 1, "batch_size": 4, "loss": "mse"}"#;
     let names = |model: &str| {
         let plan = family(model, train);
@@ -196,4 +196,28 @@ fn evaluation_takes_the_mean() {
     assert!((train(0, 2) - loss).abs() > 1e-6 && (train(6, 1) - loss).abs() > 1e-6);
     let evaluated = session.evaluate_shard(&shard(0, 1)).0.to_vec();
     assert_eq!(session.evaluate_shard(&shard(6, 2)).0, evaluated);
+}
+
+/// A sample follows from the step, so a resumed run draws the same ones.
+#[test]
+fn a_variational_autoencoder_resumes_to_the_same_bits() {
+    let train = r#"{"epochs": 3, "batch_size": 64, "virtual_shards": 2, "loss": "mse"}"#;
+    let (plan, table) = (
+        family(r#""kind": "vae", "hidden": [9], "latent": 3"#, train),
+        table(300),
+    );
+    let cpu = cpu(2, Level::detect());
+    let (expected, _) = run(&cpu, input(&plan, &table, None));
+    let mut watch = super::Watch {
+        pause_at: Some(5),
+        ..super::Watch::default()
+    };
+    let paused = Run::new(&cpu, input(&plan, &table, None))
+        .unwrap()
+        .run(&mut watch)
+        .unwrap();
+    assert_eq!(paused, Outcome::Paused { step: 5 });
+    let (_, checkpoint) = watch.checkpoints.pop().unwrap();
+    let (resumed, _) = run(&cpu, input(&plan, &table, Some(&checkpoint)));
+    assert_eq!(resumed.weights, expected.weights);
 }

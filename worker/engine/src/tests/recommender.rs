@@ -36,7 +36,7 @@ const DLRM: &str = r#""kind": "dlrm", "user": "user", "item": "item", "dim": 6, 
     "bottom": [5], "categorical": ["genre"], "numeric": ["age", "price"], "activation": "silu""#;
 
 #[test]
-fn parameters_have_the_names_that_the_guide_has() {
+fn parameters_are_named_as_the_family_says() {
     let train = r#"{"steps": 1, "batch_size": 4, "loss": "mse"}"#;
     let factors = plan(FACTORS, train);
     let expected = [
