@@ -11,6 +11,7 @@ use stoker_data::Limits;
 use stoker_domain::dataset::{DatasetRecord, Schema};
 use stoker_domain::job::{Failure, FailureKind, JobRecord};
 use stoker_domain::port::CatalogKind;
+use stoker_domain::spec::JobSpec;
 use stoker_domain::{Ref, TenantId, object};
 use stoker_engine::{Table, Targets};
 use stoker_plugins::{ArtifactKey, Host, LoadError, Plugin};
@@ -43,7 +44,28 @@ pub(crate) struct Inputs {
 }
 
 /// A data set's content, the columns read from it, and how the target is read.
-type TableKey = (String, Vec<String>, bool);
+type TableKey = (String, Vec<String>, Reading);
+
+/// How the target is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// The last column holds class indices.
+    Classes,
+    /// The last column holds numbers.
+    Values,
+    /// There is none: the features are predicted.
+    Features,
+}
+
+impl Reading {
+    const fn of(spec: &JobSpec) -> Self {
+        match (&spec.data.target, spec.train.loss.takes_classes()) {
+            (None, _) => Self::Features,
+            (Some(_), true) => Self::Classes,
+            (Some(_), false) => Self::Values,
+        }
+    }
+}
 
 impl Inputs {
     pub(crate) fn new(config: &Config, ports: Ports, key: ArtifactKey) -> Result<Self, LoadError> {
@@ -115,8 +137,8 @@ impl Inputs {
         dataset: &DatasetRecord,
         columns: Vec<String>,
     ) -> Result<Arc<Table>, Failure> {
-        let classes = job.spec.train.loss.takes_classes();
-        let key = (dataset.blake3.clone(), columns.clone(), classes);
+        let reading = Reading::of(&job.spec);
+        let key = (dataset.blake3.clone(), columns.clone(), reading);
         if let Some(table) = lock(&self.tables).get(&key) {
             return Ok(table);
         }
@@ -130,7 +152,7 @@ impl Inputs {
             let source = &mut Cursor::new(bytes);
             let read = stoker_data::read_columns(source, format, header, &columns, &limits)
                 .map_err(|error| Failure::new(FailureKind::Data, error.to_string()))?;
-            assemble(read, classes)
+            assemble(read, reading)
         });
         let failed = "the reader failed in a way that is our bug";
         let table = read
@@ -204,10 +226,13 @@ fn gone(what: &str) -> Failure {
     )
 }
 
-/// Puts the feature columns side by side; the last column is the target.
-fn assemble(mut read: stoker_data::Table, classes: bool) -> Result<Table, Failure> {
+/// Puts the feature columns side by side; the last column is the target, where there is one.
+fn assemble(mut read: stoker_data::Table, reading: Reading) -> Result<Table, Failure> {
     let no_target = || Failure::new(FailureKind::Data, "there is no target column");
-    let target = read.columns.pop().ok_or_else(no_target)?;
+    let target = match reading {
+        Reading::Features => None,
+        Reading::Classes | Reading::Values => Some(read.columns.pop().ok_or_else(no_target)?),
+    };
     let width_of = |column: &stoker_data::ColumnValues| column.values.len() / read.rows.max(1);
     let width: usize = read.columns.iter().map(width_of).sum();
     let mut features = Vec::with_capacity(read.rows * width);
@@ -222,9 +247,12 @@ fn assemble(mut read: stoker_data::Table, classes: bool) -> Result<Table, Failur
         clippy::cast_sign_loss,
         reason = "the compiler checked that the target holds whole numbers from 0 to 65,535"
     )]
-    let targets = match classes {
-        true => Targets::Classes(target.values.iter().map(|&class| class as u32).collect()),
-        false => Targets::Values {
+    let targets = match (target, reading) {
+        (None, _) => Targets::Features,
+        (Some(target), Reading::Classes) => {
+            Targets::Classes(target.values.iter().map(|&class| class as u32).collect())
+        }
+        (Some(target), _) => Targets::Values {
             width: width_of(&target),
             values: target.values,
         },
@@ -232,15 +260,17 @@ fn assemble(mut read: stoker_data::Table, classes: bool) -> Result<Table, Failur
     Ok(Table::new(features, width, targets)?)
 }
 
-/// Feature columns in order, then the target.
+/// Feature columns in order, then the target where there is one.
 fn columns(job: &JobRecord, schema: &Schema) -> Vec<String> {
     let data = &job.spec.data;
     let all = || {
         let names = schema.columns.iter().map(|column| column.name.clone());
-        names.filter(|name| *name != data.target).collect()
+        names
+            .filter(|name| data.target.as_ref() != Some(name))
+            .collect()
     };
     let mut columns: Vec<String> = data.features.clone().unwrap_or_else(all);
-    columns.push(data.target.clone());
+    columns.extend(data.target.clone());
     columns
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stoker_domain::Ref;
 use stoker_domain::job::FailureKind;
-use stoker_engine::{EngineError, Metric, TargetRows, Transform};
+use stoker_engine::{EngineError, Metric, NOT_COUNTED, TargetRows, Transform};
 use stoker_plugins::{Batch, Plugin, PluginError, PluginErrorKind, Tensor, Values};
 
 /// The tensor that a preprocessing plugin gets and gives back: `[rows, width]`, f32.
@@ -100,11 +100,12 @@ impl Metric for PluginMetric {
         outputs: usize,
         targets: TargetRows<'_>,
     ) -> Result<(), EngineError> {
+        let (scores, classes) = counted(scores, outputs, targets);
         let rows = scores.len() / outputs;
-        let predictions = batch(PREDICTIONS, rows, outputs, Values::Float32(scores.to_vec()));
+        let predictions = batch(PREDICTIONS, rows, outputs, Values::Float32(scores));
         let targets = match targets {
-            TargetRows::Classes(classes) => {
-                let values = classes.iter().map(|&class| i64::from(class)).collect();
+            TargetRows::Classes(_) => {
+                let values = classes.into_iter().map(i64::from).collect();
                 let rows = small(rows);
                 let tensor = Tensor {
                     name: TARGETS.to_owned(),
@@ -143,6 +144,17 @@ impl Metric for PluginMetric {
             .finish()
             .map_err(|error| failed(&self.name, &error))
     }
+}
+
+/// The scores and classes of the rows that count; no classes where there are values.
+fn counted(scores: &[f32], outputs: usize, targets: TargetRows<'_>) -> (Vec<f32>, Vec<u32>) {
+    let TargetRows::Classes(classes) = targets else {
+        return (scores.to_vec(), Vec::new());
+    };
+    let rows = scores.chunks_exact(outputs).zip(classes);
+    let rows = rows.filter(|(_, class)| **class != NOT_COUNTED);
+    let (scores, classes): (Vec<&[f32]>, Vec<u32>) = rows.map(|(row, &class)| (row, class)).unzip();
+    (scores.concat(), classes)
 }
 
 fn batch(name: &str, rows: usize, width: usize, values: Values) -> Batch {

@@ -23,6 +23,34 @@ pub enum Activation {
     Sigmoid,
 }
 
+/// How a position of a transformer is told from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// A learned vector is added to each.
+    #[default]
+    Learned,
+    /// Queries and keys are turned by an angle that grows with the position (Su et al. 2021).
+    Rotary,
+}
+
+impl Positions {
+    pub(super) fn is_learned(&self) -> bool {
+        *self == Self::Learned
+    }
+}
+
+/// A recurrent cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cell {
+    /// Long short-term memory (Hochreiter & Schmidhuber 1997).
+    #[default]
+    Lstm,
+    /// Gated recurrent unit (Cho et al. 2014), as PyTorch has it.
+    Gru,
+}
+
 /// What a block does. Shapes are per row: `[features]`, `[length, features]` or
 /// `[channels, height, width]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -170,7 +198,39 @@ pub enum Block {
         /// Whether the projections have biases.
         #[serde(default = "default_true")]
         bias: bool,
+        /// Whether queries and keys are turned by an angle that grows with the position (Su et al.
+        /// 2021): number i of a head's first half and number i of its second half make a pair,
+        /// turned by position / 10000^(2i / numbers of a head). These must be even.
+        #[serde(default, skip_serializing_if = "is_false")]
+        rotary: bool,
     },
+    /// Layers of long short-term memory (Hochreiter & Schmidhuber 1997), which start from zeros;
+    /// `[length, n]` to `[length, units]`. Names, shapes and gates (input, forget, cell, output) of
+    /// PyTorch's `LSTM`.
+    Lstm {
+        /// Numbers of the state.
+        units: u32,
+        /// Layers, each over the outputs of the one before; at most 64.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        layers: u32,
+        /// Share of the outputs dropped in training between layers, 0 up to, not including, 1.
+        #[serde(default, skip_serializing_if = "is_none_dropped")]
+        dropout: f32,
+    },
+    /// Layers of gated recurrent units (Cho et al. 2014), which start from zeros; `[length, n]` to
+    /// `[length, units]`. Names, shapes and gates (reset, update, new) of PyTorch's `GRU`.
+    Gru {
+        /// Numbers of the state.
+        units: u32,
+        /// Layers, each over the outputs of the one before; at most 64.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        layers: u32,
+        /// Share of the outputs dropped in training between layers, 0 up to, not including, 1.
+        #[serde(default, skip_serializing_if = "is_none_dropped")]
+        dropout: f32,
+    },
+    /// The last position of a sequence; `[length, n]` to `[n]`.
+    LastPosition {},
     /// The sum of its inputs, which all have one shape: a residual connection.
     Add {},
 }
@@ -201,6 +261,10 @@ const fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none_dropped(rate: &f32) -> bool {
+    *rate == 0.0
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -224,6 +288,9 @@ impl Block {
             Self::LayerNorm { .. } => "layer_norm",
             Self::RmsNorm { .. } => "rms_norm",
             Self::Attention { .. } => "attention",
+            Self::Lstm { .. } => "lstm",
+            Self::Gru { .. } => "gru",
+            Self::LastPosition {} => "last_position",
             Self::Add {} => "add",
         }
     }
@@ -256,7 +323,21 @@ impl Block {
             Self::Attention {
                 heads, kv_heads, ..
             } => checks.heads(&format!("{at}."), *heads, *kv_heads),
-            Self::GlobalAvgPool {} | Self::Flatten {} | Self::Activation { .. } | Self::Add {} => {}
+            Self::Lstm {
+                units,
+                layers,
+                dropout,
+            }
+            | Self::Gru {
+                units,
+                layers,
+                dropout,
+            } => checks.recurrent(&format!("{at}."), [*units, *layers], *dropout),
+            Self::GlobalAvgPool {}
+            | Self::LastPosition {}
+            | Self::Flatten {}
+            | Self::Activation { .. }
+            | Self::Add {} => {}
         }
     }
 

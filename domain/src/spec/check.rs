@@ -6,6 +6,8 @@ use crate::error::FieldError;
 const LAYERS_MAX: usize = 1024;
 /// Largest width of a layer: units or channels.
 const WIDTH_MAX: u32 = 1 << 20;
+/// Most layers of one recurrent block.
+const RECURRENT_LAYERS_MAX: u32 = 64;
 
 /// What is wrong so far.
 #[derive(Default)]
@@ -73,6 +75,16 @@ impl Checks {
             heads,
             "`heads`",
         );
+    }
+
+    /// Units and layers of recurrent layers, and what is dropped between them.
+    pub(super) fn recurrent(&mut self, at: &str, [units, layers]: [u32; 2], dropout: f32) {
+        self.width(format!("{at}units"), units);
+        if !(1..=RECURRENT_LAYERS_MAX).contains(&layers) {
+            let message = format!("{layers} is not in 1 to {RECURRENT_LAYERS_MAX}");
+            self.0.push(FieldError::new(format!("{at}layers"), message));
+        }
+        self.share(format!("{at}dropout"), dropout);
     }
 
     pub(super) fn share(&mut self, field: String, value: f32) {

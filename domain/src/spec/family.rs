@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::block::Activation;
+use super::block::{Activation, Cell, Positions};
 use super::check::Checks;
 use crate::error::FieldError;
 
 /// Layers that a block of the `gpt` family expands to.
 const GPT_BLOCK_LAYERS: usize = 10;
+/// Most blocks of the `tcn` family: the last one's dilation is 2^19.
+const TCN_BLOCKS_MAX: usize = 20;
 
 /// The preset families.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -75,7 +77,109 @@ pub enum Family {
         /// Share of each half's output dropped in training, 0 up to, not including, 1.
         #[serde(default)]
         dropout: f32,
+        /// How positions are told apart.
+        #[serde(default, skip_serializing_if = "Positions::is_learned")]
+        positions: Positions,
     },
+    /// A transformer in which each position sees all others, normalised as in `gpt`, over token ids
+    /// or the numbers of each position. The target says what comes of it: a class or values per row
+    /// (`head` over the mean of the positions), or a class at each position.
+    Encoder {
+        /// Shape of one row where it holds numbers and not token ids: `[length, n]`; the column's own
+        /// when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Vec<u32>>,
+        /// Blocks of attention and feed-forward layers.
+        #[serde(default = "default_depth")]
+        depth: u32,
+        /// Numbers per position.
+        #[serde(default = "default_model_width")]
+        width: u32,
+        /// Attention heads; divides `width`.
+        #[serde(default = "default_heads")]
+        heads: u32,
+        /// Heads of keys and values, shared by groups of heads; divides `heads`, which it is when
+        /// absent (Ainslie et al. 2023).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kv_heads: Option<u32>,
+        /// Units of the feed-forward layers; 4 times `width` when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        feed_forward: Option<u32>,
+        /// Token ids are 0 up to, not including, this; what the data holds when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vocabulary: Option<u32>,
+        /// Share of each half's output dropped in training, 0 up to, not including, 1.
+        #[serde(default)]
+        dropout: f32,
+        /// How positions are told apart.
+        #[serde(default, skip_serializing_if = "Positions::is_learned")]
+        positions: Positions,
+        /// Share of the positions whose token is to be predicted from the others, above 0 and below
+        /// 1; `data.target` is left out. Of these tokens 80 % become a mask of their own, 10 %
+        /// another one at random, and 10 % stay (Devlin et al. 2018). A row has at least one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        masked: Option<f32>,
+    },
+    /// Recurrent layers over a sequence. `head` takes the last position where the target is a class
+    /// or values per row, and each where it is a class at each position.
+    Lstm {
+        /// Shape of one row of numbers: `[length, n]`; the column's own when absent. Features without
+        /// such a shape are a sequence of one number per position.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Vec<u32>>,
+        /// Numbers per token, where the features are token ids and not numbers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        embedding: Option<u32>,
+        /// Token ids are 0 up to, not including, this; what the data holds when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vocabulary: Option<u32>,
+        /// Layers, each over the outputs of the one before; at most 64.
+        #[serde(default = "default_layers")]
+        layers: u32,
+        /// Numbers of a layer's state.
+        #[serde(default = "default_units")]
+        units: u32,
+        /// The cell, which also names the layers' parameters.
+        #[serde(default)]
+        cell: Cell,
+        /// Share of the outputs dropped in training between layers, 0 up to, not including, 1.
+        #[serde(default)]
+        dropout: f32,
+    },
+    /// A temporal convolutional network (Bai et al. 2018, without weight normalisation): per entry of
+    /// `channels` two causal convolutions with a dilation of 2^index, and a residual around them.
+    /// Takes and gives what `lstm` does.
+    Tcn {
+        /// Shape of one row of numbers: `[length, n]`; the column's own when absent. Features without
+        /// such a shape are a sequence of one number per position.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Vec<u32>>,
+        /// Numbers per token, where the features are token ids and not numbers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        embedding: Option<u32>,
+        /// Token ids are 0 up to, not including, this; what the data holds when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vocabulary: Option<u32>,
+        /// Output channels of each block, at most 20.
+        #[serde(default = "default_tcn_channels")]
+        channels: Vec<u32>,
+        /// Positions of each kernel.
+        #[serde(default = "default_kernel")]
+        kernel: u32,
+        /// Share of each convolution's activations dropped in training, 0 up to, not including, 1.
+        #[serde(default)]
+        dropout: f32,
+    },
+}
+
+const fn default_layers() -> u32 {
+    2
+}
+const fn default_units() -> u32 {
+    128
+}
+fn default_tcn_channels() -> Vec<u32> {
+    vec![64; 4]
 }
 
 const fn default_depth() -> u32 {
@@ -105,6 +209,19 @@ fn default_dense() -> Vec<u32> {
 }
 
 impl Family {
+    /// Whether what is predicted are the features themselves.
+    #[must_use]
+    pub const fn predicts_features(&self) -> bool {
+        match self {
+            Self::Encoder { masked, .. } => masked.is_some(),
+            Self::Mlp { .. }
+            | Self::Cnn { .. }
+            | Self::Gpt { .. }
+            | Self::Lstm { .. }
+            | Self::Tcn { .. } => false,
+        }
+    }
+
     pub(super) fn validate(&self, checks: &mut Checks) {
         match self {
             Self::Mlp {
@@ -139,6 +256,17 @@ impl Family {
                 feed_forward,
                 vocabulary,
                 dropout,
+                ..
+            }
+            | Self::Encoder {
+                depth,
+                width,
+                heads,
+                kv_heads,
+                feed_forward,
+                vocabulary,
+                dropout,
+                ..
             } => {
                 checks.count("depth", *depth as usize * GPT_BLOCK_LAYERS);
                 checks.width("depth".to_owned(), *depth);
@@ -148,7 +276,50 @@ impl Family {
                 checks.optional_width("feed_forward".to_owned(), *feed_forward);
                 checks.optional_width("vocabulary".to_owned(), *vocabulary);
                 checks.share("dropout".to_owned(), *dropout);
+                self.validate_masked(checks);
             }
+            Self::Lstm {
+                embedding,
+                vocabulary,
+                layers,
+                units,
+                dropout,
+                ..
+            } => {
+                checks.optional_width("embedding".to_owned(), *embedding);
+                checks.optional_width("vocabulary".to_owned(), *vocabulary);
+                checks.recurrent("", [*units, *layers], *dropout);
+            }
+            Self::Tcn {
+                embedding,
+                vocabulary,
+                channels,
+                kernel,
+                dropout,
+                ..
+            } => {
+                checks.optional_width("embedding".to_owned(), *embedding);
+                checks.optional_width("vocabulary".to_owned(), *vocabulary);
+                checks.widths("channels", channels);
+                checks.width("kernel".to_owned(), *kernel);
+                checks.share("dropout".to_owned(), *dropout);
+                if !(1..=TCN_BLOCKS_MAX).contains(&channels.len()) {
+                    let message =
+                        format!("{} given, 1 to {TCN_BLOCKS_MAX} allowed", channels.len());
+                    checks.0.push(FieldError::new("channels", message));
+                }
+            }
+        }
+    }
+
+    fn validate_masked(&self, checks: &mut Checks) {
+        if let Self::Encoder {
+            masked: Some(masked),
+            ..
+        } = self
+        {
+            checks.share("masked".to_owned(), *masked);
+            checks.above_zero("masked".to_owned(), *masked);
         }
     }
 }

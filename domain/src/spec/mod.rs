@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use block::{Activation, Block};
+pub use block::{Activation, Block, Cell, Positions};
 pub use family::Family;
 pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};
@@ -113,8 +113,9 @@ pub struct DataSpec {
     /// Columns the model sees; all but the target when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<String>>,
-    /// The column to predict.
-    pub target: String,
+    /// The column to predict; absent where the family predicts its own features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// What fills a row of a sequence after its end: a row is as long as its last position that
     /// isn't all padding, and at least 1. Positions after it are seen by no layer, loss or metric.
     /// Nothing is padding when absent.
@@ -307,6 +308,16 @@ impl JobSpec {
         let test = self.data.split.test;
         let message = format!("{test} is not a share: from 0 up to, not including, 1");
         check((0.0..1.0).contains(&test), "data.split.test", message);
+        let own = self.model.predicts_features();
+        let message = match own {
+            true => "this family predicts its own features: leave it out",
+            false => "missing: the column to predict",
+        };
+        check(
+            self.data.target.is_none() == own,
+            "data.target",
+            message.to_owned(),
+        );
         check(
             self.data.split.shuffle || !self.data.split.stratify,
             "data.split.stratify",

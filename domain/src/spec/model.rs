@@ -56,6 +56,17 @@ impl ModelSpec {
     }
 }
 
+impl ModelSpec {
+    /// Whether what is predicted are the features themselves, so that `data.target` is left out.
+    #[must_use]
+    pub const fn predicts_features(&self) -> bool {
+        match self {
+            Self::Family(family) => family.predicts_features(),
+            Self::Layers { .. } => false,
+        }
+    }
+}
+
 /// The OpenAPI document shows the families; `layers` is described in the text.
 impl utoipa::PartialSchema for ModelSpec {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
@@ -98,14 +109,15 @@ impl<'de> Deserialize<'de> for ModelSpec {
             layers: Vec<LayerSpec>,
         }
         let value = Value::deserialize(deserializer)?;
+        // A family may have a number of layers.
+        if value.get("family").is_some() {
+            return nested(value).map(Self::Family);
+        }
         if value.get("layers").is_some() {
             let Layers { input, layers } = nested(value)?;
             return Ok(Self::Layers { input, layers });
         }
-        if value.get("family").is_none() {
-            return Err(D::Error::custom("needs `family = \"…\"` or `layers = […]`"));
-        }
-        nested(value).map(Self::Family)
+        Err(D::Error::custom("needs `family = \"…\"` or `layers = […]`"))
     }
 }
 

@@ -286,6 +286,14 @@ fn lengths_ascend_and_need_padding() {
 }
 
 #[test]
+fn a_target_is_needed_where_the_model_does_not_predict_its_features() {
+    let text = DIGITS.replace("target = \"label\"\n", "");
+    assert_ne!(text, DIGITS);
+    let errors = parse(&text).unwrap_err();
+    assert_eq!(errors[0].field, "data.target", "{errors:?}");
+}
+
+#[test]
 fn every_wrong_field_is_reported_at_once() {
     let text = DIGITS
         .replace("epochs = 2", "epochs = 0")

@@ -8,10 +8,11 @@ use stoker_domain::spec::Apply;
 use crate::device::Shard;
 use crate::error::EngineError;
 use crate::lengths::Lengths;
+use crate::masking::Masks;
 use crate::normalise::{Statistics, fit, index_of};
 use crate::order::shuffle_epoch;
 use crate::philox::{Purpose, Stream};
-use crate::table::{Table, TargetRows, Targets};
+use crate::table::{NOT_COUNTED, Table, TargetRows, Targets};
 use crate::transform::{Preprocess, PreprocessKind, Transform};
 
 /// What a batch is for.
@@ -47,6 +48,8 @@ pub(crate) struct Feed {
     /// Where rows end early: the lengths of all, and of those in the shard.
     lengths: Option<Lengths>,
     shard_lengths: Vec<u32>,
+    /// What hides tokens that are to be predicted.
+    masks: Option<Masks>,
 }
 
 enum Step {
@@ -103,8 +106,14 @@ impl Feed {
             ids: Vec::with_capacity(rows),
             shard_lengths: Vec::with_capacity(if lengths.is_some() { rows } else { 0 }),
             lengths,
+            masks: None,
             table,
         })
+    }
+
+    /// The same, with some tokens of each row hidden: these are the targets.
+    pub(crate) fn with_masks(self, masks: Option<Masks>) -> Self {
+        Self { masks, ..self }
     }
 
     /// The statistics of the `normalise` steps, in order.
@@ -140,12 +149,15 @@ impl Feed {
         self.copy_rows(targets);
         if !self.ids.is_empty() {
             self.preprocess(place)
+                .and_then(|()| self.hide(place, targets))
                 .map_err(|error| error.about(&self.ids))?;
         }
         self.cut_features(width);
         let targets = match self.table.targets() {
             Targets::Classes(_) => TargetRows::Classes(&self.classes),
             Targets::Values { .. } => TargetRows::Values(&self.values),
+            Targets::Features if self.masks.is_some() => TargetRows::Classes(&self.classes),
+            Targets::Features => TargetRows::Values(&self.features),
         };
         Ok(Shard {
             features: &self.features,
@@ -174,6 +186,7 @@ impl Feed {
                     self.values
                         .extend_from_slice(&values[row * width..][..*width]);
                 }
+                Targets::Features => {}
             }
         }
     }
@@ -199,6 +212,32 @@ impl Feed {
         if let Some(lengths) = &mut self.lengths {
             lengths.arrange(self.seed, epoch, self.batch_rows, order);
         }
+    }
+
+    /// Hides tokens, and appends `targets` classes for each row: those of training rows anew in each step, those of held-out rows always alike.
+    fn hide(&mut self, place: Place, targets: usize) -> Result<(), EngineError> {
+        let Some(masks) = &self.masks else {
+            return Ok(());
+        };
+        let first = place.shard * self.rows;
+        let rows = self.features.chunks_exact_mut(self.table.width());
+        for (index, (row, &id)) in rows.zip(&self.ids).enumerate() {
+            #[expect(clippy::cast_possible_truncation, reason = "words are cut on purpose")]
+            let at = match place.pass {
+                Pass::Train => {
+                    let stream = Stream::new(self.seed, Purpose::MaskTrain, 0, place.step);
+                    (stream, (first + index) as u32)
+                }
+                Pass::Test => {
+                    let stream = Stream::new(self.seed, Purpose::MaskTest, 0, id >> 32);
+                    (stream, id as u32)
+                }
+            };
+            let there = (self.lengths.as_ref()).map_or(row.len(), |lengths| lengths.floats(id));
+            masks.hide(&mut row[..there], &mut self.classes, at)?;
+            self.classes.resize((index + 1) * targets, NOT_COUNTED);
+        }
+        Ok(())
     }
 
     fn preprocess(&mut self, place: Place) -> Result<(), EngineError> {

@@ -1,6 +1,6 @@
 //! How long the rows of a table are, and batches of rows of similar length.
 
-use stoker_model::{Padding, Plan, Target};
+use stoker_model::{Padding, Plan};
 
 use crate::normalise::index_of;
 use crate::order::shuffle;
@@ -48,7 +48,7 @@ impl Lengths {
             rows: (0..table.rows()).map(measure).collect(),
             padding,
             buckets,
-            per_position: matches!(plan.input.target, Target::Sequence { .. }),
+            per_position: plan.input.target.per_position(),
             window: Vec::with_capacity(room.min(WINDOW * batch)),
             batches: Vec::with_capacity(room / batch),
             sorted: Vec::with_capacity(room),

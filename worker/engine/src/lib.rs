@@ -11,6 +11,7 @@ mod explain;
 mod feed;
 mod init;
 mod lengths;
+mod masking;
 mod math;
 mod metric;
 mod monitor;
@@ -32,7 +33,7 @@ pub use error::EngineError;
 pub use metric::{MakeMetric, Metric, MetricSource};
 pub use observer::{Control, Observer, StepReport};
 pub use run::{Finished, Outcome, Run, RunInput};
-pub use table::{Table, TargetRows, Targets};
+pub use table::{NOT_COUNTED, Table, TargetRows, Targets};
 pub use transform::{Preprocess, Transform};
 
 /// The build of this engine, by version and sources: results are equal to the bit between runs of

@@ -111,6 +111,20 @@ pub(crate) fn cos_pi(t: f64) -> f64 {
     x * sum
 }
 
+/// e^x in double precision for x of moderate size, to about 50 units in the last place.
+pub(crate) fn wide_exp(x: f64) -> f64 {
+    // The series of e^(x / 64), raised to the 64th power by squaring.
+    let r = x / 64.0;
+    let mut sum = 1.0;
+    for n in (1..=14).rev() {
+        sum = 1.0 + sum * r / f64::from(n);
+    }
+    for _ in 0..6 {
+        sum *= sum;
+    }
+    sum
+}
+
 /// base^exponent, by squaring.
 pub(crate) fn power(base: f64, mut exponent: u64) -> f64 {
     let (mut square, mut product) = (base, 1.0);
@@ -178,6 +192,10 @@ mod tests {
                 (cos_pi(t) - (std::f64::consts::PI * t).cos()).abs() < 1e-15,
                 "cos_pi({t})"
             );
+        }
+        for i in 0..=1_000 {
+            let x = f64::from(i) * -0.01;
+            assert!((wide_exp(x) / x.exp() - 1.0).abs() < 1e-13, "exp({x})");
         }
         assert!((power(0.9, 37) - 0.9_f64.powi(37)).abs() < 1e-16);
         assert!(ln(f64::NAN).is_nan() && ln(f64::INFINITY).is_nan());

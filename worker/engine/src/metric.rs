@@ -7,7 +7,7 @@ use stoker_domain::job::FailureKind;
 use stoker_domain::spec::Measure;
 
 use crate::error::EngineError;
-use crate::table::TargetRows;
+use crate::table::{NOT_COUNTED, TargetRows};
 
 /// A measure in the making.
 pub trait Metric: Send {
@@ -92,10 +92,11 @@ impl Metric for Mean {
     ) -> Result<(), EngineError> {
         match (self.measure, targets) {
             (Measure::Accuracy, TargetRows::Classes(classes)) => {
-                for (row, &class) in scores.chunks_exact(outputs).zip(classes) {
+                let rows = scores.chunks_exact(outputs).zip(classes);
+                for (row, &class) in rows.filter(|(_, class)| **class != NOT_COUNTED) {
                     self.sum += f64::from(u8::from(first_maximum(row) == class as usize));
+                    self.count += 1;
                 }
-                self.count += classes.len() as u64;
             }
             (Measure::Mae | Measure::Rmse, TargetRows::Values(values)) => {
                 for (&score, &value) in scores.iter().zip(values) {

@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Dropout = 4,
     TransformTrain = 5,
     TransformTest = 6,
+    MaskTrain = 7,
+    MaskTest = 8,
 }
 
 /// A stream of blocks of four words, each found by its two indices.

@@ -14,6 +14,7 @@ use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
 use crate::init::initial_weights;
 use crate::lengths::Lengths;
+use crate::masking::Masks;
 use crate::metric::MetricSource;
 use crate::monitor::Monitor;
 use crate::observer::{Control, Observer, StepReport};
@@ -138,6 +139,9 @@ impl Run {
             saved,
             lengths,
         )?;
+        let classes = plan.outputs / plan.input.target.positions();
+        let masks = plan.masking.map(|masking| Masks::new(masking, classes));
+        let feed = feed.with_masks(masks);
         let mut session = device.open(Arc::clone(&plan))?;
         match &state {
             Some(state) => session.write(&state.weights, &state.optimizer),

@@ -26,12 +26,17 @@ pub enum Targets {
         /// Numbers per row.
         width: usize,
     },
+    /// The features themselves, as the model sees them: after the preprocessing steps.
+    Features,
 }
+
+/// The class of a position that isn't counted, in loss and metrics.
+pub const NOT_COUNTED: u32 = u32::MAX;
 
 /// What is to be predicted, for the rows of one virtual shard.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TargetRows<'a> {
-    /// A class index per row, or one per position of each row.
+    /// A class index per row, or one per position of each row; [`NOT_COUNTED`] for none.
     Classes(&'a [u32]),
     /// Numbers: `[rows, width]`, row-major.
     Values(&'a [f32]),
@@ -44,7 +49,7 @@ impl Table {
     /// `data` when the lengths don't agree or there are no rows.
     pub fn new(features: Vec<f32>, width: usize, targets: Targets) -> Result<Self, EngineError> {
         let rows = match &targets {
-            Targets::Classes(_) => features.len().checked_div(width),
+            Targets::Classes(_) | Targets::Features => features.len().checked_div(width),
             Targets::Values { values, width } => values.len().checked_div(*width),
         };
         let rows = rows.filter(|&rows| {
@@ -53,6 +58,7 @@ impl Table {
                     !classes.is_empty() && rows > 0 && classes.len().is_multiple_of(rows)
                 }
                 Targets::Values { values, width } => values.len() == rows * width,
+                Targets::Features => true,
             };
             rows > 0 && width > 0 && whole && rows.checked_mul(width) == Some(features.len())
         });
@@ -93,6 +99,7 @@ impl Table {
         match &self.targets {
             Targets::Classes(classes) => classes.len() / self.rows,
             Targets::Values { width, .. } => *width,
+            Targets::Features => self.width,
         }
     }
 
@@ -123,6 +130,11 @@ impl Table {
                 Targets::Values { width, .. },
                 Target::Values(needed) | Target::Quantiles { values: needed, .. },
             ) => *width == needed,
+            (
+                Targets::Features,
+                Target::Values(needed) | Target::Quantiles { values: needed, .. },
+            ) => self.width == needed,
+            (Targets::Features, Target::Masked { positions, .. }) => self.width == positions,
             _ => false,
         };
         if fits && self.width == input.width {

@@ -4,6 +4,7 @@
 //! changed in place only where it stands for one.
 
 mod image;
+mod sequence;
 
 use std::collections::{HashMap, HashSet};
 
@@ -192,22 +193,7 @@ impl Backward<'_> {
             }
             Op::Embedding { .. } => self.of_embedding(op),
             Op::Norm { .. } => self.of_norm(op),
-            Op::Attention {
-                probabilities,
-                attention,
-                ..
-            } => {
-                let dx = self.dx()?;
-                self.push(Op::AttentionGrad {
-                    dy,
-                    x,
-                    dx,
-                    probabilities,
-                    attention,
-                    scratch: None,
-                });
-                Some(dx)
-            }
+            Op::Attention { .. } | Op::Recurrence { .. } | Op::Last { .. } => self.of_sequence(op),
             Op::ToChannelsFirst {
                 channels,
                 positions,

@@ -31,9 +31,14 @@ pub fn describe_input(
         let message = format!("{width} numbers per row, 1 to {WIDTH_MAX} allowed");
         errors.push(FieldError::new("data.features", message));
     }
-    let target = find(schema, &data.target)
-        .and_then(|column| describe_target(column, &train.loss))
-        .map_err(|message| errors.push(FieldError::new("data.target", message)));
+    let vocabulary = vocabulary(&features, data.padding);
+    let target = match &data.target {
+        Some(name) => find(schema, name)
+            .and_then(|column| describe_target(column, &train.loss))
+            .map_err(|message| errors.push(FieldError::new("data.target", message))),
+        None => describe_features(vocabulary, usize_of(width), &train.loss)
+            .map_err(|message| errors.push(FieldError::new("train.loss", message))),
+    };
     match target {
         Ok(target) if errors.is_empty() => Ok(InputDescription {
             width: usize_of(width),
@@ -43,7 +48,7 @@ pub fn describe_input(
                 }
                 _ => vec![usize_of(width)],
             },
-            vocabulary: vocabulary(&features, data.padding),
+            vocabulary,
             target,
         }),
         _ => Err(errors),
@@ -80,7 +85,8 @@ fn feature_columns<'a>(
     errors: &mut Vec<FieldError>,
 ) -> Vec<&'a Column> {
     let Some(names) = &data.features else {
-        let others = schema.columns.iter().filter(|c| c.name != data.target);
+        let is_target = |column: &&Column| data.target.as_ref() == Some(&column.name);
+        let others = (schema.columns.iter()).filter(|column| !is_target(column));
         let (text, numbers): (Vec<&Column>, Vec<&Column>) =
             others.partition(|column| column.kind == ColumnKind::Text);
         if let Some(column) = text.first() {
@@ -95,7 +101,7 @@ fn feature_columns<'a>(
     let mut columns = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let column = find(schema, name).and_then(|column| {
-            if *name == data.target {
+            if data.target.as_ref() == Some(name) {
                 return Err(format!("`{name}` is the target"));
             }
             if names.iter().take(index).any(|earlier| earlier == name) {
@@ -170,6 +176,32 @@ fn describe_target(column: &Column, loss: &Loss) -> Result<Target, String> {
     })
 }
 
+/// What is predicted where the target is the features themselves.
+fn describe_features(
+    vocabulary: Option<usize>,
+    width: usize,
+    loss: &Loss,
+) -> Result<Target, String> {
+    match loss {
+        Loss::CrossEntropy { .. } => match vocabulary {
+            Some(classes) if classes as u64 <= CLASSES_MAX => Ok(Target::Masked {
+                classes,
+                positions: width,
+            }),
+            Some(classes) => Err(format!(
+                "cross_entropy takes up to {CLASSES_MAX} classes; the features hold {classes} token ids"
+            )),
+            None => Err("cross_entropy needs token ids: whole numbers from 0".to_owned()),
+        },
+        Loss::Quantile { levels } => Ok(Target::Quantiles {
+            values: width,
+            levels: levels.len(),
+        }),
+        Loss::Dice { .. } => Err("dice doesn't go with a target that is left out".to_owned()),
+        _ => Ok(Target::Values(width)),
+    }
+}
+
 fn describe_classes(column: &Column, loss: &str, width: usize) -> Result<Target, String> {
     let name = &column.name;
     if column.kind != ColumnKind::Integer {
@@ -205,7 +237,9 @@ fn describe_classes(column: &Column, loss: &str, width: usize) -> Result<Target,
 pub(crate) fn check_loss(loss: &Loss, target: Target) -> Option<FieldError> {
     let (
         Loss::CrossEntropy { class_weights, .. },
-        Target::Classes(classes) | Target::Sequence { classes, .. },
+        Target::Classes(classes)
+        | Target::Sequence { classes, .. }
+        | Target::Masked { classes, .. },
     ) = (loss, target)
     else {
         return None;

@@ -101,8 +101,10 @@ fn use_of(op: &Op, x: Ends, row_floats: usize, block: Option<&Block>) -> Use {
         | Op::Dropout { .. }
         | Op::Embedding { .. }
         | Op::Attention { .. }
+        // What comes after a row's end changes nothing before it, and has no gradient.
+        | Op::Recurrence { .. }
         | Op::Add { .. } => Use::Each,
-        Op::Mean { .. } => Use::Row,
+        Op::Mean { .. } | Op::Last { .. } => Use::Row,
         Op::Conv2d { conv, .. } if conv.line => {
             let ends = block.and_then(|block| x.windows(block, conv.out_height));
             ends.map_or(Use::Unknown, |ends| Use::Zeros(Some(ends)))

@@ -1,10 +1,14 @@
 //! From a model spec to a list of named layers.
 
+mod sequences;
+
 use stoker_domain::FieldError;
 use stoker_domain::spec::{Activation, Block, Family, LayerSpec, ModelSpec};
 
 use crate::input::{InputDescription, Target};
 use crate::shape::Shape;
+
+pub(crate) use sequences::masking;
 
 /// A model as layers, and what its first layer sees.
 #[derive(Debug, Clone)]
@@ -31,6 +35,10 @@ pub(crate) struct Layer {
 /// Expands a family to its layers, with the output layer that the target needs.
 pub(crate) fn expand(model: &ModelSpec, input: &InputDescription) -> Result<Layers, FieldError> {
     let outputs = input.target.outputs();
+    if let (Target::Masked { .. }, None) = (input.target, masking(model, input)) {
+        let message = "this model doesn't predict its own features: name data.target";
+        return Err(FieldError::new("", message));
+    }
     match model {
         ModelSpec::Layers {
             input: shape,
@@ -75,15 +83,12 @@ pub(crate) fn expand(model: &ModelSpec, input: &InputDescription) -> Result<Laye
             builder.output(outputs)?;
             Ok(builder.finish(row_shape(&shape, input.width)?))
         }
-        ModelSpec::Family(family @ Family::Gpt { .. }) => {
-            let Target::Sequence { classes, .. } = input.target else {
-                let message = "`gpt` predicts a token at each position: data.target must hold as many token ids per row as the features";
-                return Err(FieldError::new("family", message));
-            };
-            let mut builder = Builder::default();
-            builder.gpt(family, classes);
-            Ok(builder.finish(Shape::flat(input.width)))
-        }
+        ModelSpec::Family(
+            family @ (Family::Gpt { .. }
+            | Family::Encoder { .. }
+            | Family::Lstm { .. }
+            | Family::Tcn { .. }),
+        ) => sequences::expand(family, input),
     }
 }
 
@@ -123,10 +128,6 @@ fn row_shape(shape: &[usize], width: usize) -> Result<Shape, FieldError> {
         }
     }
 }
-
-/// Deviation of the initial embeddings (Radford et al. 2019).
-const GPT_DEVIATION: f32 = 0.02;
-const LAYER_NORM: Block = Block::LayerNorm { epsilon: 1e-5 };
 
 #[derive(Default)]
 struct Builder {
@@ -209,70 +210,6 @@ impl Builder {
             block,
             field: field.to_owned(),
         });
-    }
-
-    /// Names follow PyTorch's `TransformerEncoderLayer` with `norm_first`.
-    fn gpt(&mut self, family: &Family, classes: usize) {
-        let &Family::Gpt {
-            depth,
-            width,
-            heads,
-            kv_heads,
-            feed_forward,
-            vocabulary,
-            dropout,
-        } = family
-        else {
-            return;
-        };
-        let embedding = Block::Embedding {
-            units: width,
-            vocabulary,
-            deviation: GPT_DEVIATION,
-        };
-        self.named("embedding".to_owned(), &[], "", embedding);
-        let deviation = GPT_DEVIATION;
-        let position = Block::Position { deviation };
-        self.named("position".to_owned(), &[], "", position);
-        let mut from = "position".to_owned();
-        for index in 0..depth {
-            let at = |name: &str| format!("layers.{index}.{name}");
-            let attention = Block::Attention {
-                heads,
-                kv_heads,
-                causal: true,
-                bias: true,
-            };
-            self.named(at("norm1"), &[], "", LAYER_NORM);
-            self.named(at("self_attn"), &[], "heads", attention);
-            from = self.residual(&from, at("dropout1"), at("add1"), dropout);
-            let units = feed_forward.unwrap_or(width.saturating_mul(4));
-            self.named(at("norm2"), &[], "", LAYER_NORM);
-            self.named(
-                at("linear1"),
-                &[],
-                "feed_forward",
-                Block::Linear { units, bias: true },
-            );
-            let function = Activation::Gelu;
-            self.named(at("activation"), &[], "", Block::Activation { function });
-            let units = width;
-            self.named(
-                at("linear2"),
-                &[],
-                "width",
-                Block::Linear { units, bias: true },
-            );
-            from = self.residual(&from, at("dropout2"), at("add2"), dropout);
-        }
-        self.named("norm".to_owned(), &[], "", LAYER_NORM);
-        let units = u32::try_from(classes).unwrap_or(u32::MAX);
-        self.named(
-            "head".to_owned(),
-            &[],
-            "",
-            Block::Linear { units, bias: false },
-        );
     }
 
     /// Adds the last layer's output, dropped, to that of `from`. Returns the sum's name.

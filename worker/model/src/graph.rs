@@ -1,7 +1,7 @@
 //! From layers to the forward graph: shapes are inferred, parameters made, errors named.
 
 use stoker_domain::FieldError;
-use stoker_domain::spec::Block;
+use stoker_domain::spec::{Block, Cell};
 
 use crate::ends::Ends;
 use crate::family::{Layer, Layers};
@@ -10,6 +10,7 @@ use crate::input::{InputDescription, Target};
 use crate::limits::{PARAMETERS_MAX, product};
 use crate::op::{Op, ParameterId, ValueId};
 use crate::plan::{Init, Order, Parameter};
+use crate::recurrent::add_recurrent;
 use crate::sequence;
 use crate::shape::Shape;
 
@@ -74,6 +75,14 @@ impl Graph {
             init,
         });
         Some(ParameterId(self.parameters.len() - 1))
+    }
+
+    /// x, dropped.
+    pub(crate) fn dropout(&mut self, layer: &str, x: ValueId, rate: f32) -> ValueId {
+        let y = self.value(layer, self.values[x.0].row_floats);
+        let site = u16::try_from(self.forward.len()).unwrap_or(u16::MAX);
+        self.push(layer, Op::Dropout { x, y, rate, site });
+        y
     }
 
     pub(crate) fn push(&mut self, layer: &str, op: Op) {
@@ -210,10 +219,12 @@ fn finish(
         Target::Classes(_) | Target::Values(_) | Target::Quantiles { .. } => {
             Shape::flat(input.target.outputs())
         }
-        Target::Sequence { classes, positions } => Shape::Sequence {
-            length: positions,
-            features: classes,
-        },
+        Target::Sequence { classes, positions } | Target::Masked { classes, positions } => {
+            Shape::Sequence {
+                length: positions,
+                features: classes,
+            }
+        }
     };
     let image = match (last.shape, needed) {
         (Shape::Flat { features, image }, Shape::Flat { features: n, .. }) if features == n => {
@@ -304,10 +315,37 @@ fn add_layer(
             kv_heads,
             causal,
             bias,
+            rotary,
         } => {
             let heads = [*heads, kv_heads.unwrap_or(*heads)].map(|n| n as usize);
-            sequence::add_attention(graph, path, (x, shape), heads, *causal, *bias)
+            let [causal, bias, rotary] = [*causal, *bias, *rotary];
+            sequence::add_attention(graph, path, (x, shape), heads, [causal, bias, rotary])
         }
+        Block::Lstm {
+            units,
+            layers,
+            dropout,
+        } => add_recurrent(
+            graph,
+            path,
+            (x, shape),
+            Cell::Lstm,
+            [*units, *layers],
+            *dropout,
+        ),
+        Block::Gru {
+            units,
+            layers,
+            dropout,
+        } => add_recurrent(
+            graph,
+            path,
+            (x, shape),
+            Cell::Gru,
+            [*units, *layers],
+            *dropout,
+        ),
+        Block::LastPosition {} => sequence::add_last(graph, path, (x, shape)),
         Block::Add {} => add_sum(graph, path, given),
         Block::Linear { units, bias } => {
             let outputs = *units as usize;
@@ -340,15 +378,7 @@ fn add_layer(
             Ok((y, shape))
         }
         Block::Dropout { rate } if *rate == 0.0 => Ok((x, shape)),
-        Block::Dropout { rate } => {
-            let y = graph.value(path, same);
-            let (rate, site) = (
-                *rate,
-                u16::try_from(graph.forward.len()).unwrap_or(u16::MAX),
-            );
-            graph.push(path, Op::Dropout { x, y, rate, site });
-            Ok((y, shape))
-        }
+        Block::Dropout { rate } => Ok((graph.dropout(path, x, *rate), shape)),
     }
 }
 

@@ -29,6 +29,14 @@ pub enum Target {
         /// Positions per row.
         positions: usize,
     },
+    /// The token at some positions of the features, which are masked there; the others count for
+    /// nothing.
+    Masked {
+        /// Token ids are 0 up to, not including, this count.
+        classes: usize,
+        /// Positions per row.
+        positions: usize,
+    },
     /// This many numbers.
     Values(usize),
     /// So many numbers, each predicted by its quantiles.
@@ -46,9 +54,17 @@ impl Target {
     pub const fn outputs(self) -> usize {
         match self {
             Self::Classes(count) | Self::Values(count) => count,
-            Self::Sequence { classes, positions } => classes * positions,
+            Self::Sequence { classes, positions } | Self::Masked { classes, positions } => {
+                classes * positions
+            }
             Self::Quantiles { values, levels } => values * levels,
         }
+    }
+
+    /// Whether there is a class at each position of a row.
+    #[must_use]
+    pub const fn per_position(self) -> bool {
+        matches!(self, Self::Sequence { .. } | Self::Masked { .. })
     }
 
     /// Predictions per row, each of `outputs() / positions()` numbers: 1 but for sequences.
@@ -56,7 +72,7 @@ impl Target {
     pub const fn positions(self) -> usize {
         match self {
             Self::Classes(_) | Self::Values(_) | Self::Quantiles { .. } => 1,
-            Self::Sequence { positions, .. } => positions,
+            Self::Sequence { positions, .. } | Self::Masked { positions, .. } => positions,
         }
     }
 }

@@ -52,7 +52,9 @@ impl Padding {
             2 => vec![self.positions, self.columns],
             _ => vec![width],
         };
-        if let Target::Sequence { positions, .. } = &mut cut.target {
+        if let Target::Sequence { positions, .. } | Target::Masked { positions, .. } =
+            &mut cut.target
+        {
             *positions = self.positions;
         }
         cut
@@ -86,7 +88,7 @@ pub(crate) fn compile(
 ) -> Result<Plan, FieldError> {
     let padding = Padding::new(value, layers.input)?;
     let full = padding.positions;
-    let per_position = matches!(input.target, Target::Sequence { .. });
+    let per_position = input.target.per_position();
     if per_position && input.target.positions() != full {
         let message = format!(
             "{} classes per row for {full} positions: with padding it needs one for each",

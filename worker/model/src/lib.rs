@@ -19,6 +19,7 @@ mod lower;
 mod op;
 mod plan;
 mod quote;
+mod recurrent;
 mod sequence;
 mod shape;
 mod split;
@@ -33,8 +34,9 @@ pub use input::{InputDescription, Target};
 pub use lengths::Padding;
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};
-pub use plan::{Init, Order, Parameter, Plan, Value};
+pub use plan::{Init, Masking, Order, Parameter, Plan, Value};
 pub use quote::Quote;
+pub use recurrent::Recurrence;
 pub use split::GROUPS_MAX;
 pub use steps::{Normalise, Per, Scale, check_metrics, check_preprocess};
 
@@ -85,7 +87,11 @@ pub fn compile_padded(
         Some(value) => lengths::compile(&layers, graph, (train, input), (lengths, value)),
         None => finish(graph, train, input),
     };
-    plan.map_err(|error| vec![error])
+    let plan = plan.map_err(|error| vec![error])?;
+    Ok(Plan {
+        masking: family::masking(model, input),
+        ..plan
+    })
 }
 
 /// From the forward graph to the plan.
@@ -111,6 +117,11 @@ pub fn compile_job(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldErr
     });
     if let Ok(plan) = &plan {
         errors.extend(steps::check_tokens(&spec.preprocess, plan));
+        if plan.padding.is_some() && spec.data.target.is_none() && !plan.input.target.per_position()
+        {
+            let message = "the model predicts its own features, and would learn the padding";
+            errors.push(FieldError::new("data.padding", message));
+        }
     }
     match plan {
         Ok(plan) if errors.is_empty() => Ok(plan),

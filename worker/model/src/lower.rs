@@ -9,6 +9,7 @@ use crate::input::InputDescription;
 use crate::limits::{ARENA_MAX_BYTES, product};
 use crate::op::{Kernel, Op, ValueId};
 use crate::plan::{K_BLOCK, Plan, VERSION, Value};
+use crate::recurrent::Recurrence;
 use crate::split;
 
 /// Makes the plan for shards of `train.batch_size / train.virtual_shards` rows; the shards of all
@@ -56,6 +57,7 @@ pub(crate) fn lower(
         features: ValueId(graph.features),
         scores: ValueId(graph.scores),
         score_gradient: ValueId(graph.score_gradient),
+        masking: None,
         forward,
         backward,
         padding: None,
@@ -147,6 +149,33 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             ..
         } => {
             *s = Some(scratch(&[groups, attention.scratch_floats()])?);
+        }
+        // The same for all rows.
+        Op::Angles { y, length, pairs } => {
+            values[y.0].floats = product(&[2, *length, *pairs])?;
+        }
+        Op::Recurrence {
+            recurrence,
+            packed,
+            scratch: s,
+            ..
+        } => {
+            *packed = Some(scratch(&[recurrence.packed_floats()])?);
+            *s = Some(scratch(&[groups, recurrence.scratch_floats(group_rows)])?);
+        }
+        Op::RecurrenceGrad {
+            recurrence,
+            packed,
+            scratch: s,
+            partials,
+            ..
+        } => {
+            *packed = Some(scratch(&[recurrence.packed_grad_floats()])?);
+            *s = Some(scratch(&[
+                groups,
+                recurrence.scratch_grad_floats(group_rows),
+            ])?);
+            *partials = Some(scratch(&[groups, Recurrence::SUMS, recurrence.units])?);
         }
         Op::NormGrad {
             columns, partials, ..

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use stoker_domain::spec::Activation;
 
 use crate::geometry::{Attention, Conv, Pool};
+use crate::recurrent::Recurrence;
 
 /// Index of a value in [`crate::Plan::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -232,6 +233,9 @@ pub enum Op {
         /// The softmax of each head: `[heads, length, length]`.
         probabilities: ValueId,
         attention: Attention,
+        /// The cosines and sines by which queries and keys are turned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rotary: Option<ValueId>,
         /// Heads laid out for the products, per group.
         scratch: Option<ValueId>,
     },
@@ -242,10 +246,66 @@ pub enum Op {
         dx: ValueId,
         probabilities: ValueId,
         attention: Attention,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rotary: Option<ValueId>,
         scratch: Option<ValueId>,
     },
     /// d = 0 at the positions after each row's end.
     Mask { d: ValueId },
+    /// y = the cosines, then the sines, of each position's angles: one for each of the `pairs` of
+    /// a head. The same for all rows.
+    Angles {
+        y: ValueId,
+        length: usize,
+        pairs: usize,
+    },
+    /// y = the states of an LSTM or GRU, from x = what its inputs give to the gates, which gets the
+    /// gates themselves in its place. W is `weight_hh`, the biases `bias_ih` and `bias_hh`.
+    Recurrence {
+        x: ValueId,
+        y: ValueId,
+        weight: ParameterId,
+        biases: [ParameterId; 2],
+        /// An LSTM's cells, or what a GRU's reset gate lets through: `[length, units]`.
+        saved: ValueId,
+        /// The state before each position: `[length, units]`.
+        previous: ValueId,
+        recurrence: Recurrence,
+        /// W in blocks, as the products read it fastest, and the biases.
+        packed: Option<ValueId>,
+        /// States, and a block of products, per group.
+        scratch: Option<ValueId>,
+    },
+    /// The gates' gradients in place of the gates in x, and those of the biases. `inner` gets what
+    /// W's gradient is made of, where it isn't the same.
+    RecurrenceGrad {
+        dy: ValueId,
+        x: ValueId,
+        weight: ParameterId,
+        biases: [ParameterId; 2],
+        saved: ValueId,
+        previous: ValueId,
+        inner: Option<ValueId>,
+        recurrence: Recurrence,
+        packed: Option<ValueId>,
+        scratch: Option<ValueId>,
+        /// The sums for the biases of each group.
+        partials: Option<ValueId>,
+    },
+    /// y = x, `[positions, columns]`, at the last position.
+    Last {
+        x: ValueId,
+        y: ValueId,
+        positions: usize,
+        columns: usize,
+    },
+    /// dx: dy at the last position, zeros before it.
+    LastGrad {
+        dy: ValueId,
+        dx: ValueId,
+        positions: usize,
+        columns: usize,
+    },
     /// y = a + b.
     Add { a: ValueId, b: ValueId, y: ValueId },
     /// d = d + x: the gradients of two readers.
@@ -273,6 +333,7 @@ impl Op {
             | Self::MaxPool { x, y, .. }
             | Self::AveragePool { x, y, .. }
             | Self::Mean { x, y, .. }
+            | Self::Last { x, y, .. }
             | Self::Dropout { x, y, .. }
             | Self::Embedding { x, y, .. }
             | Self::Copy { x, y } => (vec![*x], vec![*y]),
@@ -309,22 +370,65 @@ impl Op {
                 x,
                 y,
                 probabilities,
+                rotary,
                 scratch,
                 ..
-            } => (vec![*x], some(&[Some(*y), Some(*probabilities), *scratch])),
+            } => (
+                some(&[Some(*x), *rotary]),
+                some(&[Some(*y), Some(*probabilities), *scratch]),
+            ),
             Self::AttentionGrad {
                 dy,
                 x,
                 dx,
                 probabilities,
+                rotary,
                 scratch,
                 ..
-            } => (vec![*dy, *x, *probabilities], some(&[Some(*dx), *scratch])),
+            } => (
+                some(&[Some(*dy), Some(*x), Some(*probabilities), *rotary]),
+                some(&[Some(*dx), *scratch]),
+            ),
+            Self::Angles { y, .. } => (Vec::new(), vec![*y]),
+            Self::Recurrence {
+                x,
+                y,
+                saved,
+                previous,
+                packed,
+                scratch,
+                ..
+            } => (
+                vec![*x],
+                some(&[
+                    Some(*y),
+                    Some(*x),
+                    Some(*saved),
+                    Some(*previous),
+                    *packed,
+                    *scratch,
+                ]),
+            ),
+            Self::RecurrenceGrad {
+                dy,
+                x,
+                saved,
+                previous,
+                inner,
+                packed,
+                scratch,
+                partials,
+                ..
+            } => (
+                vec![*dy, *x, *saved, *previous],
+                some(&[Some(*x), *inner, *packed, *scratch, *partials]),
+            ),
             Self::Add { a, b, y } => (vec![*a, *b], vec![*y]),
             Self::AddTo { d, x } => (vec![*d, *x], vec![*d]),
             Self::LinearGradInput { dy, dx, .. }
             | Self::AveragePoolGrad { dy, dx, .. }
-            | Self::MeanGrad { dy, dx, .. } => (vec![*dy], vec![*dx]),
+            | Self::MeanGrad { dy, dx, .. }
+            | Self::LastGrad { dy, dx, .. } => (vec![*dy], vec![*dx]),
             Self::Conv2dGradWeight {
                 dy,
                 x,
@@ -358,6 +462,10 @@ impl Op {
             | Self::EmbeddingGrad { weight, .. } => [Some(*weight), None],
             Self::ActivationBiasGrad { bias, .. } => [*bias, None],
             Self::NormGrad { gain, bias, .. } => [Some(*gain), *bias],
+            Self::RecurrenceGrad {
+                biases: [input, hidden],
+                ..
+            } => [Some(*input), Some(*hidden)],
             _ => [None, None],
         }
     }
@@ -372,6 +480,7 @@ impl Op {
                 | Self::AddBias { .. }
                 | Self::Embedding { .. }
                 | Self::Norm { .. }
+                | Self::Recurrence { .. }
         )
     }
 }

@@ -45,6 +45,9 @@ pub struct Plan {
     pub scores: ValueId,
     /// The gradient of the loss's sum by `scores`, which the loss writes.
     pub score_gradient: ValueId,
+    /// Which of the features' tokens are to be predicted, where they are the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masking: Option<Masking>,
     /// From `features` to `scores`.
     pub forward: Vec<Kernel>,
     /// From `score_gradient` to the parameters' gradients.
@@ -75,6 +78,15 @@ impl Plan {
             .find(|plan| plan.input.width == width)
             .unwrap_or(self)
     }
+}
+
+/// Positions that are masked, to be predicted from the others (Devlin et al. 2018).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Masking {
+    /// Share of the positions.
+    pub share: f32,
+    /// The id that stands for a mask: one more than any token's.
+    pub token: usize,
 }
 
 /// A buffer in the arena. Two values share memory when they never live at the same time.

@@ -97,6 +97,9 @@ impl Plan {
             } => (2 * self.rows * positions * inputs).saturating_mul(outputs),
             Op::Attention { ref attention, .. } => attention_flops(attention, self.rows),
             Op::AttentionGrad { ref attention, .. } => 2 * attention_flops(attention, self.rows),
+            Op::Recurrence { ref recurrence, .. } | Op::RecurrenceGrad { ref recurrence, .. } => {
+                recurrence.flops(self.rows)
+            }
             Op::Conv2d { ref conv, .. }
             | Op::Conv2dGradWeight { ref conv, .. }
             | Op::Conv2dGradInput { ref conv, .. } => conv_flops(conv, self.rows),

@@ -1,4 +1,4 @@
-//! Blocks over sequences: embedding, positions, normalisation, attention.
+//! Blocks over sequences: embedding, positions, normalisation, attention, the last position.
 
 use stoker_domain::FieldError;
 
@@ -152,8 +152,7 @@ pub(crate) fn add_attention(
     path: &str,
     (x, shape): (ValueId, Shape),
     [heads, kv_heads]: [usize; 2],
-    causal: bool,
-    bias: bool,
+    [causal, bias, rotary]: [bool; 3],
 ) -> Added {
     let (length, features) = sequence(shape, "attention")?;
     if !features.is_multiple_of(heads) {
@@ -169,6 +168,15 @@ pub(crate) fn add_attention(
         head_floats: features / heads,
         causal,
     };
+    let pairs = attention.head_floats / 2;
+    if rotary && !attention.head_floats.is_multiple_of(2) {
+        let message = format!(
+            "{features} numbers of a position in {heads} heads: {} to a head can't be turned in pairs",
+            attention.head_floats
+        );
+        return Err(Refusal::Field(FieldError::new("heads", message)));
+    }
+    let rotary = rotary.then(|| angles(graph, path, length, pairs));
     let probabilities = product(&[heads, length, length]).ok_or_else(too_large)?;
     let x = add_projection(
         graph,
@@ -183,12 +191,44 @@ pub(crate) fn add_attention(
         y,
         probabilities,
         attention,
+        rotary,
         scratch: None,
     };
     graph.push(path, op);
     let sizes = [length, features, features];
     let y = add_projection(graph, (path, "out_proj.", bias), y, sizes)?;
     Ok((y, shape))
+}
+
+/// The cosines and sines of rotary positions, made once for all layers alike.
+fn angles(graph: &mut Graph, path: &str, length: usize, pairs: usize) -> ValueId {
+    let known = graph.forward.iter().find_map(|node| match node.op {
+        Op::Angles {
+            y,
+            length: l,
+            pairs: p,
+        } if (l, p) == (length, pairs) => Some(y),
+        _ => None,
+    });
+    known.unwrap_or_else(|| {
+        let y = graph.value(path, 0);
+        graph.push(path, Op::Angles { y, length, pairs });
+        y
+    })
+}
+
+/// The last position.
+pub(crate) fn add_last(graph: &mut Graph, path: &str, (x, shape): (ValueId, Shape)) -> Added {
+    let (positions, columns) = sequence(shape, "last_position")?;
+    let y = graph.value(path, columns);
+    let op = Op::Last {
+        x,
+        y,
+        positions,
+        columns,
+    };
+    graph.push(path, op);
+    Ok((y, Shape::flat(columns)))
 }
 
 /// A linear layer of PyTorch's `MultiheadAttention`: Xavier-uniform weights (Glorot & Bengio 2010)

@@ -53,6 +53,9 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         Op::Attention { ref attention, .. } | Op::AttentionGrad { ref attention, .. } => {
             by_work(attention_flops(attention, rows), GROUP_FLOPS, rows)
         }
+        Op::Recurrence { ref recurrence, .. } | Op::RecurrenceGrad { ref recurrence, .. } => {
+            by_work(recurrence.flops(rows), GROUP_FLOPS, rows / GROUP_ROWS)
+        }
         Op::EmbeddingGrad {
             vocabulary, units, ..
         } => by_work(vocabulary * units, GROUP_FLOATS, vocabulary),

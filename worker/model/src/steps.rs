@@ -100,7 +100,10 @@ pub fn check_metrics(metrics: &[MetricSpec], target: Target) -> Vec<FieldError> 
             }
             (
                 Measure::Mae | Measure::Rmse,
-                Target::Classes(_) | Target::Sequence { .. } | Target::Quantiles { .. },
+                Target::Classes(_)
+                | Target::Sequence { .. }
+                | Target::Masked { .. }
+                | Target::Quantiles { .. },
             ) => "values, with a prediction for each (loss = \"mse\")",
             _ => continue,
         };

@@ -2,6 +2,7 @@
 
 mod images;
 mod lengths;
+mod sequences;
 
 use stoker_domain::FieldError;
 use stoker_domain::dataset::{Column, ColumnKind, Schema, Statistics};

@@ -6,7 +6,7 @@ use stoker_domain::spec::Loss;
 use super::lanes;
 use super::simd::Level;
 use crate::math;
-use crate::table::TargetRows;
+use crate::table::{NOT_COUNTED, TargetRows};
 
 /// Rows that one thread takes at a time.
 const ROWS: usize = 64;
@@ -39,8 +39,8 @@ impl There<'_> {
     }
 }
 
-/// Writes each prediction's loss, weight and gradient. Predictions beyond the targets or a row's end are
-/// padding: no loss, no weight, no gradient.
+/// Writes each prediction's loss, weight and gradient. Predictions that aren't counted, and those
+/// beyond the targets or a row's end, which are padding, have no loss, no weight, no gradient.
 ///
 /// `scores` is `[N, outputs]`, with `positions` predictions to a row.
 pub(crate) fn grad(
@@ -92,6 +92,7 @@ pub(crate) fn grad(
         TargetRows::Classes(classes) => classes
             .get(row)
             .filter(|_| row % positions < there.of(row / positions, positions))
+            .filter(|&&class| class != NOT_COUNTED)
             .map(|&class| of_class(level, loss, scores, class as usize, d)),
         TargetRows::Values(values) => {
             let width = match loss {

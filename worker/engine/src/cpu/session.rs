@@ -6,7 +6,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::Loss;
-use stoker_model::{Kernel, ParameterId, Plan, Target, ValueId};
+use stoker_model::{Kernel, ParameterId, Plan, ValueId};
 
 use super::loss::Written;
 use super::ops::{self, Context};
@@ -179,9 +179,9 @@ impl Memory {
         };
         let targets = loss::There {
             targets: shard.targets,
-            lengths: match plan.input.target {
-                Target::Sequence { .. } => shard.lengths,
-                _ => &[],
+            lengths: match plan.input.target.per_position() {
+                true => shard.lengths,
+                false => &[],
             },
         };
         loss::grad(

@@ -1,3 +1,5 @@
+use stoker_model::Target;
+
 use super::*;
 use crate::table::Targets;
 

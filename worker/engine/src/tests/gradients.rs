@@ -22,7 +22,7 @@ fn kernel_names(plan: &Plan) -> String {
 /// Compares loss and gradients on `rows` rows of a shard that has room for `room`.
 pub(super) fn check(model: &str, width: usize, target: Target, room: usize, rows: usize) -> String {
     let loss = match target {
-        Target::Classes(_) | Target::Sequence { .. } => "cross_entropy",
+        Target::Classes(_) | Target::Sequence { .. } | Target::Masked { .. } => "cross_entropy",
         Target::Values(_) | Target::Quantiles { .. } => "mse",
     };
     let train = format!(r#"{{"steps": 1, "batch_size": {room}, "loss": "{loss}", "seed": 5}}"#);

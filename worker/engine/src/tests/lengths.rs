@@ -291,6 +291,101 @@ fn flattened_rows_have_zeros_after_their_end() {
     assert!(other.0 != expected.0);
 }
 
+#[test]
+fn recurrences_and_last_positions_end_with_the_row() {
+    for (cell, last) in [("lstm", "last_position"), ("gru", "global_avg_pool")] {
+        let blocks = format!(
+            r#"{{"layers": [{{"type": "embedding", "units": 5}},
+                {{"type": "{cell}", "units": 19, "layers": 2, "dropout": 0.1}},
+                {{"type": "{last}"}}, {{"type": "linear", "units": 3}}]}}"#
+        );
+        check(Case {
+            model: &blocks,
+            per_position: false,
+            ..TOKENS
+        });
+    }
+    let convolved = r#"{"input": [LENGTH, 3], "layers": [
+        {"type": "conv1d", "channels": 6, "kernel": 3, "stride": 2, "padding": 1},
+        {"type": "attention", "heads": 2, "rotary": true},
+        {"type": "lstm", "units": 4}, {"type": "last_position"}, {"type": "linear", "units": 3}]}"#;
+    check(Case {
+        model: convolved,
+        columns: 3,
+        per_position: false,
+        ..TOKENS
+    });
+}
+
+#[test]
+fn families_over_sequences() {
+    for (model, per_position) in [
+        (
+            r#"{"family": "lstm", "embedding": 5, "units": 9, "cell": "gru"}"#,
+            false,
+        ),
+        (
+            r#"{"family": "lstm", "embedding": 5, "units": 9, "layers": 1}"#,
+            true,
+        ),
+        (
+            r#"{"family": "tcn", "embedding": 6, "channels": [6, 7, 7], "kernel": 3, "dropout": 0.1}"#,
+            true,
+        ),
+        (
+            r#"{"family": "tcn", "embedding": 6, "channels": [6, 7], "kernel": 2}"#,
+            false,
+        ),
+        (
+            r#"{"family": "encoder", "depth": 1, "width": 12, "heads": 2}"#,
+            false,
+        ),
+    ] {
+        check(Case {
+            model,
+            per_position,
+            ..TOKENS
+        });
+    }
+}
+
+/// Tokens after a row's end are neither hidden nor predicted.
+#[test]
+fn masked_tokens_are_those_of_the_row() {
+    let model = r#"{"family": "encoder", "masked": 0.3, "depth": 1, "width": 12, "heads": 2}"#;
+    let train = r#"{"epochs": 2, "batch_size": 8, "loss": "cross_entropy", "seed": 4}"#;
+    let (model, train) = (
+        serde_json::from_str(model).unwrap(),
+        serde_json::from_str(train).unwrap(),
+    );
+    let input = InputDescription {
+        width: FULL,
+        shape: vec![FULL],
+        vocabulary: Some(VOCABULARY),
+        target: Target::Masked {
+            classes: VOCABULARY,
+            positions: FULL,
+        },
+    };
+    let table = table(60, 0);
+    let features: Vec<f32> = (0..60).flat_map(|row| table.row(row).to_vec()).collect();
+    let table = Arc::new(Table::new(features, FULL, Targets::Features).unwrap());
+    let of = |buckets: &[u32]| {
+        let plan = compile_padded(&model, &train, &input, buckets, Some(0.0)).unwrap();
+        let plan = Arc::new(plan);
+        let (finished, watch) = run(&cpu(2, Level::detect()), measured(&plan, &table, None));
+        (
+            finished.metrics["test.loss"],
+            watch.evaluations[0].1.clone(),
+        )
+    };
+    let (one, several) = (of(&[]).1, of(&BUCKETS).1);
+    assert!(
+        one[0].1.is_finite() && (one[0].1 - several[0].1).abs() < 0.2,
+        "{one:?}, {several:?}"
+    );
+}
+
 const GPT: &str = r#"{"family": "gpt", "depth": 1, "width": 16, "heads": 2, "dropout": 0.1}"#;
 const BUCKETS: [u32; 3] = [6, 9, 13];
 

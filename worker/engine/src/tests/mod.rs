@@ -7,10 +7,12 @@ mod guard;
 mod images;
 mod lengths;
 mod losses;
+mod recurrent;
 mod reference;
 mod resume;
 mod selection;
 mod sequence;
+mod sequence_families;
 mod trajectory;
 
 use std::num::NonZeroUsize;
@@ -45,6 +47,7 @@ fn targets(rows: usize, target: Target) -> Targets {
         Target::Sequence { classes, positions } => {
             self::targets(rows * positions, Target::Classes(classes))
         }
+        Target::Masked { .. } => Targets::Features,
         Target::Values(width) | Target::Quantiles { values: width, .. } => Targets::Values {
             values: numbers(rows * width, 9),
             width,
@@ -56,6 +59,7 @@ fn as_rows(targets: &Targets) -> TargetRows<'_> {
     match targets {
         Targets::Classes(classes) => TargetRows::Classes(classes),
         Targets::Values { values, .. } => TargetRows::Values(values),
+        Targets::Features => unreachable!("the features are at hand"),
     }
 }
 

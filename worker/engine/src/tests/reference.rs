@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
 use stoker_model::{Op, Plan};
 
-use super::{images, losses, sequence};
+use super::{images, losses, recurrent, sequence};
 use crate::TargetRows;
 use crate::cpu::lanes;
 use crate::cpu::simd::Level;
@@ -110,11 +110,41 @@ impl<'a> Reference<'a> {
                     kv_heads,
                     causal,
                     bias,
+                    rotary,
                 } => {
                     let heads = [heads, kv_heads.unwrap_or(heads)].map(|n| n as usize);
                     let projections = [(); 2].map(|()| (next(), bias.then(&mut next)));
                     let features = shape[1];
-                    x = sequence::attention(&x, features, heads, causal, projections, linear);
+                    let kind = [causal, rotary];
+                    x = sequence::attention(&x, features, heads, kind, projections, linear);
+                }
+                Block::Lstm {
+                    units,
+                    layers,
+                    dropout,
+                }
+                | Block::Gru {
+                    units,
+                    layers,
+                    dropout,
+                } => {
+                    let kind = layer.block.type_name();
+                    for layer in 0..layers {
+                        if layer > 0 && dropout > 0.0 {
+                            self.drop(&mut x, dropout, sites.next().unwrap(), row, step);
+                        }
+                        let gates = [(); 4].map(|()| next());
+                        let units = units as usize;
+                        x = match kind {
+                            "lstm" => recurrent::lstm(&x, gates, units),
+                            _ => recurrent::gru(&x, gates, units),
+                        };
+                    }
+                    shape[1] = units as usize;
+                }
+                Block::LastPosition {} => {
+                    x = x.split_off(x.len() - shape[1]);
+                    shape.remove(0);
                 }
                 Block::Add {} => {
                     for (other, _) in &inputs[1..] {
@@ -146,13 +176,7 @@ impl<'a> Reference<'a> {
                     x.iter_mut().for_each(|x| *x = activation(*x, function));
                 }
                 Block::Dropout { rate } => {
-                    let seed = self.plan.train.seed;
-                    let masks = Stream::new(seed, Purpose::Dropout, sites.next().unwrap(), step);
-                    let (ones, mut mask) = (vec![1.0; x.len()], vec![0.0; x.len()]);
-                    lanes::dropout(Level::Scalar, &mut mask, &ones, masks, row, rate);
-                    x.iter_mut()
-                        .zip(mask)
-                        .for_each(|(x, mask)| *x *= f64::from(mask));
+                    self.drop(&mut x, rate, sites.next().unwrap(), row, step);
                 }
             }
             if let Some(name) = &layer.name {
@@ -162,6 +186,15 @@ impl<'a> Reference<'a> {
         x
     }
 
+    fn drop(&self, x: &mut [f64], rate: f32, site: u16, row: u32, step: u64) {
+        let masks = Stream::new(self.plan.train.seed, Purpose::Dropout, site, step);
+        let (ones, mut mask) = (vec![1.0; x.len()], vec![0.0; x.len()]);
+        lanes::dropout(Level::Scalar, &mut mask, &ones, masks, row, rate);
+        x.iter_mut()
+            .zip(mask)
+            .for_each(|(x, mask)| *x *= f64::from(mask));
+    }
+
     /// The losses of a row's predictions, summed.
     fn row_loss(&self, scores: &[f64], targets: TargetRows<'_>, row: usize) -> f64 {
         let positions = self.plan.input.target.positions();
@@ -169,7 +202,7 @@ impl<'a> Reference<'a> {
     }
 }
 
-fn linear(x: &[f64], weight: &[f64], bias: Option<&[f64]>, units: usize) -> Vec<f64> {
+pub(super) fn linear(x: &[f64], weight: &[f64], bias: Option<&[f64]>, units: usize) -> Vec<f64> {
     let unit = |unit: usize| {
         let row = &weight[unit * x.len()..][..x.len()];
         let product: f64 = row.iter().zip(x).map(|(w, x)| w * x).sum();

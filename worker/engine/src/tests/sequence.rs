@@ -35,7 +35,7 @@ pub(super) fn attention(
     x: &[f64],
     features: usize,
     [heads, kv_heads]: [usize; 2],
-    causal: bool,
+    [causal, rotary]: [bool; 2],
     [first, last]: [Projection<'_>; 2],
     linear: impl Fn(&[f64], &[f64], Option<&[f64]>, usize) -> Vec<f64>,
 ) -> Vec<f64> {
@@ -43,7 +43,13 @@ pub(super) fn attention(
     let rows: Vec<Vec<f64>> = (x.chunks_exact(features))
         .map(|x| linear(x, first.0, first.1, (heads + 2 * kv_heads) * width))
         .collect();
-    let part = |position: usize, index: usize| &rows[position][index * width..][..width];
+    let part = |position: usize, index: usize| {
+        let mut part = rows[position][index * width..][..width].to_vec();
+        if rotary && index < heads + kv_heads {
+            turn(&mut part, position);
+        }
+        part
+    };
     let mut out = Vec::new();
     for position in 0..rows.len() {
         let seen = if causal { position + 1 } else { rows.len() };
@@ -69,6 +75,17 @@ pub(super) fn attention(
         out.extend(linear(&y, last.0, last.1, features));
     }
     out
+}
+
+/// Turns each pair of a head's first and second half.
+fn turn(head: &mut [f64], position: usize) {
+    let half = head.len() / 2;
+    for pair in 0..half {
+        let angle = position as f64 / 10_000_f64.powf(pair as f64 / half as f64);
+        let (a, b) = (head[pair], head[half + pair]);
+        head[pair] = a * angle.cos() - b * angle.sin();
+        head[half + pair] = b * angle.cos() + a * angle.sin();
+    }
 }
 
 fn tokens(rows: usize, length: usize, vocabulary: u64) -> Vec<f32> {
@@ -139,17 +156,19 @@ fn norms_of_rows() {
 
 #[test]
 fn attention_of_all_kinds() {
-    for (heads, kv_heads, causal, bias) in [
-        (1, 1, false, true),
-        (4, 4, true, true),
-        (4, 2, true, false),
-        (6, 1, false, true),
+    for (heads, kv_heads, causal, bias, rotary) in [
+        (1, 1, false, true, false),
+        (4, 4, true, true, false),
+        (4, 2, true, false, false),
+        (6, 1, false, true, false),
+        (2, 1, true, true, true),
+        (3, 3, false, false, true),
     ] {
         for (length, rows) in [(5, 3), (17, 1)] {
             let blocks = format!(
                 r#"{{"type": "embedding", "units": 12}},
                    {{"type": "attention", "heads": {heads}, "kv_heads": {kv_heads},
-                     "causal": {causal}, "bias": {bias}}},
+                     "causal": {causal}, "bias": {bias}, "rotary": {rotary}}},
                    {{"type": "linear", "units": 3}}"#
             );
             check(&blocks, [length, 9, 3], [3, rows]);

@@ -10,6 +10,7 @@ use stoker_model::{Attention, Op};
 use super::super::lanes::{maximum_of, sum_of};
 use super::super::product::{Matrix, multiply};
 use super::super::simd::{Level, simd};
+use super::rotary::turn;
 use super::{Context, RowEnds, each_group};
 use crate::math::exp;
 
@@ -74,6 +75,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         y,
         probabilities,
         attention,
+        rotary,
         scratch,
     } = op
     else {
@@ -83,8 +85,9 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     let rows = plan.rows.div_ceil(groups);
     let (input, output, square) = sizes(attention);
     let ends = context.ends(*x);
-    let values = [Some(*x), Some(*y), Some(*probabilities), *scratch];
-    let [x, y, probabilities, scratch] = context.arena.optional(values);
+    let values = [Some(*x), Some(*y), Some(*probabilities), *rotary, *scratch];
+    let [x, y, probabilities, angles, scratch] = context.arena.optional(values);
+    let angles = &*angles;
     let buffers = [
         (x, rows * input),
         (y, rows * output),
@@ -102,6 +105,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
                 level,
                 block: plan.k_block,
                 attention: &there,
+                angles,
             };
             let mut scratch = cut(scratch, &there);
             for (head, p) in probabilities.chunks_exact_mut(square).enumerate() {
@@ -126,6 +130,7 @@ fn forward_head(
     gather(level, q, x, queries, width, scale(attention));
     gather(level, k, x, keys, width, 1.0);
     gather(level, v, x, values, width, 1.0);
+    product.turn([q, k], 1.0);
     product.of(p, product.tall(q), product.tall(k).transposed());
     softmax(level, p, attention.length, attention.causal);
     product.of(o, product.square(p), product.tall(v));
@@ -146,11 +151,24 @@ struct Product<'a> {
     level: Level,
     block: usize,
     attention: &'a Attention,
+    /// Empty where positions don't turn queries and keys.
+    angles: &'a [f32],
 }
 
 impl Product<'_> {
     fn of(&self, out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>) {
         multiply(self.level, self.block, out, false, a, b);
+    }
+
+    /// Turns queries and keys, or with -1 their gradients back.
+    fn turn(&self, heads: [&mut [f32]; 2], direction: f32) {
+        if self.angles.is_empty() {
+            return;
+        }
+        for head in heads {
+            let pairs = self.attention.head_floats / 2;
+            turn(self.level, head, self.angles, pairs, direction);
+        }
     }
 
     fn tall<'a>(&self, head: &'a [f32]) -> Matrix<'a> {
@@ -170,6 +188,7 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
         dx,
         probabilities,
         attention,
+        rotary,
         scratch,
     } = op
     else {
@@ -184,9 +203,10 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
         Some(*x),
         Some(*dx),
         Some(*probabilities),
+        *rotary,
         *scratch,
     ];
-    let [dy, x, dx, probabilities, scratch] = context.arena.optional(values);
+    let [dy, x, dx, probabilities, angles, scratch] = context.arena.optional(values);
     let buffers = [
         (dy, rows * output),
         (x, rows * input),
@@ -194,6 +214,7 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
         (probabilities, rows * attention.heads * square),
         (scratch, attention.scratch_floats()),
     ];
+    let angles = &*angles;
     each_group(
         groups,
         buffers,
@@ -207,6 +228,7 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
                     level,
                     block: plan.k_block,
                     attention: &there,
+                    angles,
                 };
                 let mut scratch = cut(scratch, &there);
                 dx.fill(0.0);
@@ -235,12 +257,14 @@ fn grad_head(
     gather(level, k, x, keys, width, 1.0);
     gather(level, v, x, values, width, 1.0);
     gather(level, d, dy, outputs, width, 1.0);
+    product.turn([q, k], 1.0);
     product.of(dv, product.square(p).transposed(), product.tall(d));
     let ds = &mut *scratch.square;
     product.of(ds, product.tall(d), product.tall(v).transposed());
     softmax_grad(level, ds, p, attention.length);
     product.of(dq, product.square(ds), product.tall(k));
     product.of(dk, product.square(ds).transposed(), product.tall(q));
+    product.turn([dq, dk], -1.0);
     scatter(level, dx, dq, queries, width, scale, true);
     scatter(level, dx, dk, keys, width, 1.0, true);
     scatter(level, dx, dv, values, width, 1.0, true);

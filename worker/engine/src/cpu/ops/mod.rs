@@ -9,10 +9,13 @@ mod conv;
 mod depthwise;
 mod elementwise;
 mod embedding;
+mod last;
 mod linear;
 mod mask;
 mod norm;
 mod pool;
+mod recurrence;
+mod rotary;
 
 use rayon::prelude::*;
 use stoker_domain::spec::Activation;
@@ -150,6 +153,13 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::Attention { .. } => attention::forward(&kernel.op, groups, context),
         Op::AttentionGrad { .. } => attention::grad(&kernel.op, groups, context),
         Op::Mask { d } => mask::zero(*d, groups, context),
+        Op::Angles { y, pairs, .. } => rotary::angles(*y, *pairs, context),
+        Op::Recurrence { .. } => recurrence::forward(&kernel.op, groups, context),
+        Op::RecurrenceGrad { .. } => recurrence::grad(&kernel.op, groups, context),
+        Op::Last { x, y, columns, .. } => last::forward((*x, *y), *columns, groups, context),
+        Op::LastGrad {
+            dy, dx, columns, ..
+        } => last::grad((*dy, *dx), *columns, groups, context),
         Op::Add { a, b, y } => elementwise::add([*a, *b, *y], groups, context),
         Op::AddTo { d, x } => elementwise::add_to((*d, *x), groups, context),
         Op::Copy { x, y } => elementwise::copy((*x, *y), groups, context),
