@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check bench-start bench-engine chaos gpu
+.PHONY: help setup build data plugins demo test check bench-start bench-engine trajectories gates chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,13 @@ bench-start: build ## from POST to the first optimiser step, 1,000 jobs on a war
 
 bench-engine: ## training steps beside PyTorch and JAX: speed, losses, memory
 	benches/engine.sh
+
+trajectories: ## record PyTorch's losses anew, which the engine's tests are held against
+	benches/trajectories.sh
+
+gates: build ## what right trainers reach on real data (all, or NAMES="mnist")
+	infra/data.sh $(or $(NAMES),mnist kjv)
+	cargo run --quiet --example gates -- "$${STOKER_SAMPLES_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/stoker/data}" $(NAMES)
 
 chaos: build plugins setup ## kill every process in mid-run; the weights must be those of the undisturbed run
 	infra/with-venv.sh cargo test --test chaos -- --nocapture

@@ -4,7 +4,8 @@
 //!
 //! The time is the platform's own: from the record's creation, inside the POST, to the moment at
 //! which the engine reported its first step. The POST as the client sees it is printed beside it.
-//! Every job is checked to have succeeded after exactly the steps that it asked for.
+//! Every job is checked to have succeeded after exactly the steps that it asked for, with weights of its
+//! width.
 
 #![allow(
     clippy::print_stdout,
@@ -93,6 +94,17 @@ async fn measure(client: &Client, jobs: usize, name: &str) -> anyhow::Result<Mea
         );
         let result = job.result.context("no result")?;
         ensure!(result.steps == 3, "job {index} made {} steps", result.steps);
+        // The weights' file has the numbers of this width, and a header.
+        let bytes = 4 * (64 * width + width + 10 * width + 10) as u64;
+        let weights = result
+            .artifacts
+            .iter()
+            .find(|a| a.name == "weights.safetensors");
+        let size = weights.context("no weights")?.size_bytes;
+        ensure!(
+            (bytes..bytes + 4096).contains(&size),
+            "job {index}: {size} bytes of weights for {width} units"
+        );
         if index >= WARM_UP {
             measured.post_ms.push(post_ms);
             measured

@@ -34,7 +34,13 @@ enum Command {
     /// A scheduler of one pool. Several may run; one leads.
     Scheduler(Server),
     /// A worker of one pool.
-    Worker(Server),
+    #[command(args_conflicts_with_subcommands = true)]
+    Worker {
+        #[command(subcommand)]
+        verb: Option<Worker>,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Set up roles that run apart.
     #[command(subcommand)]
     Admin(Admin),
@@ -62,6 +68,13 @@ struct Server {
     /// Where the API listens, as in 127.0.0.1:8080; port 0 for any.
     #[arg(long)]
     bind: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Worker {
+    /// Measure how fast this machine is, for the times of quotes: about two seconds, best with
+    /// nothing else running. The worker tells it when it starts.
+    Calibrate(Server),
 }
 
 #[derive(Debug, Subcommand)]
@@ -164,7 +177,15 @@ async fn serve(
             world.close().await;
             ended
         }
-        Command::Worker(server) => {
+        Command::Worker {
+            verb: Some(Worker::Calibrate(server)),
+            ..
+        } => {
+            let (config, data_dir) = settings(&server)?;
+            let output = Output::new(environment).with_json(globals.json);
+            roles::calibrate::run(&config, &data_dir, &output)
+        }
+        Command::Worker { verb: None, server } => {
             let (config, data_dir) = settings(&server)?;
             let world = World::services(&config, &data_dir).await?;
             let ended = roles::run_worker(&config, &world, roles::until_asked()?).await;

@@ -3,13 +3,13 @@
 use stoker_domain::FieldError;
 use stoker_domain::dataset::Schema;
 use stoker_domain::spec::JobSpec;
-use stoker_model::Quote;
+use stoker_model::Plan;
 
-/// Compiles a job as the engine will, and throws the plan away: what fails here would fail there.
-/// What is left of it is what it will take.
+/// Compiles a job as the engine will: what fails here would fail there. A new job's plan is thrown
+/// away, a quote is read off it.
 ///
 /// # Errors
 /// One error per field that is wrong.
-pub(crate) fn quote(spec: &JobSpec, schema: &Schema) -> Result<Quote, Vec<FieldError>> {
-    stoker_model::compile_job(spec, schema).map(|plan| plan.quote())
+pub(crate) fn plan(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldError>> {
+    stoker_model::compile_job(spec, schema)
 }

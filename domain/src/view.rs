@@ -105,6 +105,24 @@ pub struct JobQuote {
     pub checkpoint_bytes: u64,
     /// The data set's file, which the worker fetches.
     pub dataset_bytes: u64,
+    /// How long it would take on the slowest calibrated worker of its pool; absent when none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<DurationQuote>,
+}
+
+/// How long a job would run, on a worker that has nothing else to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DurationQuote {
+    /// Microseconds of one optimiser step.
+    pub step_us: u64,
+    /// Milliseconds of all steps and evaluations; absent when no batch is left to train on. Reading
+    /// the data and writing the results aren't in it, nor are plugins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<u64>,
+    /// The class of the device that it was worked out for.
+    pub device_class: String,
+    /// Threads of that device.
+    pub threads: u32,
 }
 
 /// What a job's memory goes to.

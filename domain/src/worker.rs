@@ -29,6 +29,31 @@ pub struct WorkerRecord {
     /// When it registered.
     #[schema(value_type = String, format = DateTime)]
     pub registered_at: Timestamp,
+    /// How fast it is, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<DeviceProfile>,
+}
+
+/// How fast a device is: what `stoker worker calibrate` measured, and what the times of a quote
+/// come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceProfile {
+    /// Version tag of this form.
+    pub version: u16,
+    /// What was measured.
+    pub device_class: String,
+    /// Threads that it was measured with.
+    pub threads: u32,
+    /// Floating-point operations per second of matrix products, a multiply-add counted as two.
+    pub product_flops_per_s: u64,
+    /// The same of convolutions.
+    pub convolution_flops_per_s: u64,
+    /// The same of attention.
+    pub attention_flops_per_s: u64,
+    /// Bytes per second that element-wise kernels read and write.
+    pub bytes_per_s: u64,
+    /// Nanoseconds of a kernel that has next to nothing to do.
+    pub kernel_ns: u64,
 }
 
 /// How far a running attempt is.

@@ -29,6 +29,7 @@ use secrecy::SecretString;
 use stoker_sdk::Client;
 
 pub(crate) use self::output::Output;
+pub(crate) use self::table::Table;
 
 use self::exit::Failure;
 use crate::commands::Cli;

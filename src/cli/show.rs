@@ -32,6 +32,18 @@ pub(super) fn quote(quote: &JobQuote) -> String {
     table.field("operations per step", quote.flops_per_step.to_string());
     table.field("steps per epoch", count(quote.steps_per_epoch));
     table.field("steps", count(quote.steps));
+    match &quote.duration {
+        Some(time) => {
+            table.field(
+                "time per step",
+                format!("{:.3} ms", time.step_us as f64 * 1e-3),
+            );
+            let total = time.total_ms.map_or_else(|| count(None), duration);
+            let device = format!("{}, {} threads", time.device_class, time.threads);
+            table.field("time in all", format!("{total} on {device}"));
+        }
+        None => table.field("time", "unknown: no worker of the pool was calibrated"),
+    }
     table.field("memory", size(quote.peak_bytes));
     table.field("  weights", size(quote.memory.weight_bytes));
     table.field("  arena", size(quote.memory.arena_bytes));

@@ -1,5 +1,6 @@
 //! The server roles: `up` is all of them in one process.
 
+pub(crate) mod calibrate;
 mod stop;
 pub(crate) mod up;
 
@@ -95,6 +96,9 @@ pub(crate) async fn run_worker(
         clock: world.clock.clone(),
     };
     let key = world.keys().sealing()?;
-    stoker_worker::run(config.worker.clone(), ports, config.pool()?, key, stop).await?;
+    let mut settings = config.worker.clone();
+    let measured = || calibrate::load(&world.data_dir);
+    settings.profile = settings.profile.or_else(measured);
+    stoker_worker::run(settings, ports, config.pool()?, key, stop).await?;
     Ok(())
 }

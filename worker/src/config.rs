@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stoker_domain::worker::DeviceProfile;
 use stoker_domain::{FieldError, WorkerId};
 
 /// The worker's settings.
@@ -33,6 +34,9 @@ pub struct Config {
     /// How long a draining worker waits for its jobs to save a checkpoint.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
+    /// How fast its device is, which quotes tell times by; what `stoker worker calibrate` wrote when
+    /// absent.
+    pub profile: Option<DeviceProfile>,
     /// Limits of plugins while they run.
     pub plugins: stoker_plugins::Config,
 }
@@ -49,6 +53,7 @@ impl Default for Config {
             spool_entries: 200_000,
             dataset_cache_bytes: 2 << 30,
             drain: Duration::from_secs(30),
+            profile: None,
             plugins: stoker_plugins::Config::default(),
         }
     }

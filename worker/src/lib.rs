@@ -9,6 +9,7 @@ mod attempt;
 mod commit;
 mod config;
 mod control;
+mod device;
 mod inputs;
 mod lease;
 mod plugin_steps;
@@ -19,5 +20,6 @@ mod train;
 mod worker;
 
 pub use config::Config;
+pub use device::calibrate;
 pub use ports::Ports;
 pub use worker::{StartError, run};

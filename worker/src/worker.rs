@@ -1,7 +1,6 @@
 //! The worker itself: registers, listens, runs, drains.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stoker_domain::job::{EngineIdentity, JobRecord, Transition};
@@ -17,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::attempt::{Attempt, Handle, Shared};
 use crate::config::Config;
 use crate::control::Request;
+use crate::device;
 use crate::inputs::Inputs;
 use crate::ports::Ports;
 use crate::registration::Registration;
@@ -49,10 +49,7 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let incarnation = uuid::Uuid::now_v7().simple().to_string();
     let record = describe(&config, &ports, pool, incarnation);
-    let threads = NonZeroUsize::new(config.threads)
-        .or_else(|| std::thread::available_parallelism().ok())
-        .unwrap_or(NonZeroUsize::MIN);
-    let device = stoker_engine::Cpu::new(threads)?;
+    let (device, threads) = device::open(&config)?;
     let inputs = Inputs::new(&config, ports.clone(), key)?;
     let shared = Arc::new(Shared {
         ports: ports.clone(),
@@ -110,6 +107,7 @@ fn describe(config: &Config, ports: &Ports, pool: PoolName, incarnation: String)
         draining: false,
         beats: 0,
         registered_at: ports.clock.now(),
+        profile: config.profile.clone(),
     }
 }
 

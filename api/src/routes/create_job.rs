@@ -11,7 +11,7 @@ use stoker_domain::port::{CatalogKind, Creation, Idempotency};
 use stoker_domain::spec::{Format, JobSpec};
 use stoker_domain::view::{JobView, Problem};
 use stoker_domain::{ErrorCode, JobId, JobRecord, Ref};
-use stoker_model::Quote;
+use stoker_model::Plan;
 
 use super::catalog;
 use super::datasets::newest_dataset;
@@ -122,7 +122,7 @@ pub(super) struct Resolved {
     pub(super) spec: JobSpec,
     pub(super) inputs: Inputs,
     pub(super) dataset: DatasetRecord,
-    pub(super) quote: Quote,
+    pub(super) plan: Plan,
 }
 
 /// Pins the spec's references to versions, and compiles it on its data set.
@@ -152,11 +152,11 @@ pub(super) async fn resolve(
     }
     // A large model takes a while to compile: not on a thread that serves requests.
     let compiled = tokio::task::spawn_blocking(move || {
-        compile::quote(&spec, &dataset.schema).map(|quote| Resolved {
+        compile::plan(&spec, &dataset.schema).map(|plan| Resolved {
             spec,
             inputs,
             dataset,
-            quote,
+            plan,
         })
     });
     let compiled = compiled.await.map_err(ApiError::internal)?;

@@ -3,7 +3,9 @@
 
 use actix_web::{HttpRequest, post, web};
 use stoker_domain::spec::JobSpec;
-use stoker_domain::view::{JobQuote, MemoryQuote, Problem};
+use stoker_domain::view::{DurationQuote, JobQuote, MemoryQuote, Problem};
+use stoker_domain::worker::{DeviceProfile, WorkerRecord};
+use stoker_model::{Plan, count_held_out, count_steps};
 
 use super::create_job::{Resolved, parse, resolve, spec_format};
 use crate::extract::{Announced, Authorized, Make, read_body};
@@ -30,15 +32,27 @@ pub(crate) async fn quote_job(
     let max = authorized.config.spec_max_bytes as u64;
     let body = read_body(&announced, payload, "spec", max).await?;
     let resolved = resolve(&authorized, parse(&body, format)?).await?;
-    Ok(web::Json(view(&resolved)))
+    let pool = &resolved.spec.resources.pool;
+    let workers = authorized.ports.jobs.workers(pool).await?;
+    Ok(web::Json(view(&resolved, &workers)))
 }
 
-fn view(resolved: &Resolved) -> JobQuote {
-    let (quote, dataset) = (&resolved.quote, &resolved.dataset);
-    let steps = count_steps(&resolved.spec, dataset.schema.rows);
+fn view(resolved: &Resolved, workers: &[WorkerRecord]) -> JobQuote {
+    let Resolved {
+        spec,
+        dataset,
+        plan,
+        ..
+    } = resolved;
+    let quote = plan.quote();
+    let held_out = count_held_out(&spec.data.split, dataset.schema.rows);
+    let rows = dataset.schema.rows.saturating_sub(held_out);
+    let steps = count_steps(&spec.train, rows);
+    let profiles = workers.iter().filter_map(|worker| worker.profile.as_ref());
+    let durations = profiles.map(|profile| duration(plan, profile, steps, held_out));
     let apart = quote.arena_bytes + quote.optimizer_bytes + quote.gradient_bytes;
     JobQuote {
-        dataset: resolved.spec.data.dataset.clone(),
+        dataset: spec.data.dataset.clone(),
         parameters: quote.parameters,
         flops_per_step: quote.flops_per_step,
         steps_per_epoch: steps.map(|(per_epoch, _)| per_epoch),
@@ -52,25 +66,26 @@ fn view(resolved: &Resolved) -> JobQuote {
         },
         checkpoint_bytes: quote.checkpoint_bytes,
         dataset_bytes: dataset.size_bytes,
+        duration: durations.max_by_key(|duration| duration.step_us),
     }
 }
 
-/// Steps per epoch and in all, by the engine's rule: the share held out is rounded up. `None` when
-/// it leaves no batch to train on, which fails the run.
-fn count_steps(spec: &JobSpec, rows: u64) -> Option<(u64, u64)> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a count"
-    )]
-    let held_out = (rows as f64 * spec.data.split.test).ceil() as u64;
-    let (rows, train) = (rows.saturating_sub(held_out), &spec.train);
-    let batch = train.step_rows();
-    let per_epoch = match train.drop_last {
-        true => rows.checked_div(batch)?,
-        false => rows.div_ceil(batch.max(1)),
-    };
-    let epochs = u64::from(train.epochs.unwrap_or(1));
-    let steps = train.steps.unwrap_or(epochs.saturating_mul(per_epoch));
-    (per_epoch > 0).then_some((per_epoch, steps))
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "times are positive, and a float beyond the range becomes its end"
+)]
+fn duration(
+    plan: &Plan,
+    profile: &DeviceProfile,
+    steps: Option<(u64, u64)>,
+    held_out: u64,
+) -> DurationQuote {
+    let total = |steps| plan.run_seconds(profile, steps, held_out);
+    DurationQuote {
+        step_us: (plan.step_seconds(profile) * 1e6).ceil() as u64,
+        total_ms: steps.map(|steps| (total(steps) * 1e3).ceil() as u64),
+        device_class: profile.device_class.clone(),
+        threads: profile.threads,
+    }
 }

@@ -1,7 +1,9 @@
 //! Quotes: what a job would take, and nothing stored.
 
 use serde_json::Value;
+use stoker_domain::job::EngineIdentity;
 use stoker_domain::tenant::Role;
+use stoker_domain::worker::{DeviceProfile, WorkerRecord};
 
 use super::harness::{Answer, SPEC, TestApp, send};
 
@@ -57,6 +59,68 @@ async fn steps_follow_the_spec() {
         [&quoted["steps"], &quoted["steps_per_epoch"]],
         [&Value::Null; 2]
     );
+}
+
+/// A worker of a pool, with so many operations and bytes per second.
+async fn register(app: &TestApp, id: &str, pool: &str, per_s: Option<u64>) {
+    let profile = per_s.map(|per_s| DeviceProfile {
+        version: 1,
+        device_class: "cpu-test".to_owned(),
+        threads: 3,
+        product_flops_per_s: per_s,
+        convolution_flops_per_s: per_s,
+        attention_flops_per_s: per_s,
+        bytes_per_s: per_s,
+        kernel_ns: 0,
+    });
+    let record = WorkerRecord {
+        version: 1,
+        id: id.parse().unwrap(),
+        pool: pool.parse().unwrap(),
+        incarnation: "1".to_owned(),
+        engine: EngineIdentity {
+            build: "b".to_owned(),
+            device_class: "cpu-test".to_owned(),
+        },
+        slots: 1,
+        draining: false,
+        beats: 0,
+        registered_at: app.ports.clock.now(),
+        profile,
+    };
+    app.ports.jobs.put_worker(&record).await.unwrap();
+}
+
+#[tokio::test]
+async fn times_are_those_of_the_slowest_calibrated_worker_of_the_pool() {
+    let app = TestApp::start().await;
+    app.upload_points().await.expect(201);
+    register(&app, "bare", "default", None).await;
+    register(&app, "elsewhere", "other", Some(1_000)).await;
+    let quoted = quote(&app, SPEC).await.expect(200).json();
+    assert_eq!(quoted["duration"], Value::Null);
+    register(&app, "fast", "default", Some(1_000_000_000)).await;
+    let fast = quote(&app, SPEC).await.expect(200).json();
+    register(&app, "slow", "default", Some(1_000_000)).await;
+    let slow = quote(&app, SPEC).await.expect(200).json();
+    let number = |quoted: &Value, field: &str| quoted["duration"][field].as_u64().unwrap();
+    let (fast, slow) = (number(&fast, "step_us"), number(&slow, "step_us"));
+    assert!(
+        slow > 500 * fast.saturating_sub(1) && slow > 0,
+        "{slow} and {fast}"
+    );
+    // Twice the steps take about twice as long; without a step there is no time.
+    let total = |epochs: u32| {
+        let spec = SPEC.replace("epochs = 1", &format!("epochs = {epochs}"));
+        let app = &app;
+        async move { number(&quote(app, &spec).await.expect(200).json(), "total_ms") }
+    };
+    let (ten, twenty) = (total(10).await, total(20).await);
+    assert!(twenty.abs_diff(2 * ten) <= 2, "{twenty} and {ten}");
+    let none = SPEC.replace("batch_size = 2", "batch_size = 1024\ndrop_last = true");
+    let none = quote(&app, &none).await.expect(200).json();
+    assert_eq!(none["duration"]["total_ms"], Value::Null);
+    assert_eq!(none["duration"]["threads"], 3);
 }
 
 #[tokio::test]

@@ -6,6 +6,9 @@ use utoipa::ToSchema;
 use super::check::Checks;
 use crate::error::FieldError;
 
+/// Largest factor of an `upsample`.
+const FACTOR_MAX: u32 = 64;
+
 /// Element-wise non-linearities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -21,6 +24,18 @@ pub enum Activation {
     Tanh,
     /// Logistic function.
     Sigmoid,
+}
+
+/// What an `upsample` puts between the numbers that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Upsampling {
+    /// The number that is nearest.
+    #[default]
+    Nearest,
+    /// Linear between the two or four nearest ones, as PyTorch does it with
+    /// `align_corners = False`.
+    Bilinear,
 }
 
 /// How a position of a transformer is told from another.
@@ -116,6 +131,70 @@ pub enum Block {
         #[serde(default = "default_true")]
         bias: bool,
     },
+    /// The transpose of a convolution along a sequence, as PyTorch's `ConvTranspose1d`;
+    /// `[length, n]` to `[length', channels]`. Weight `[n, channels, kernel]`.
+    ConvTranspose1d {
+        /// Output channels.
+        channels: u32,
+        /// Positions of the kernel.
+        kernel: u32,
+        /// Positions from one window of the output to the next.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        stride: u32,
+        /// Positions taken off each end of the output.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        padding: u32,
+        /// Positions added to the output's end; less than `stride`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        output_padding: u32,
+        /// Whether a bias per channel is added.
+        #[serde(default = "default_true")]
+        bias: bool,
+    },
+    /// The transpose of a convolution over an image, as PyTorch's `ConvTranspose2d`; `[c, h, w]` to
+    /// `[channels, h', w']` with h' = (h - 1) `stride` - 2 `padding` + `kernel` + `output_padding`.
+    /// Weight `[c, channels, k, k]`.
+    ConvTranspose2d {
+        /// Output channels.
+        channels: u32,
+        /// Height and width of the kernel.
+        kernel: u32,
+        /// Rows and columns from one window of the output to the next.
+        #[serde(default = "default_one", skip_serializing_if = "is_one")]
+        stride: u32,
+        /// Rows and columns taken off each side of the output.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        padding: u32,
+        /// Rows and columns added below and on the right of the output; less than `stride`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        output_padding: u32,
+        /// Whether a bias per channel is added.
+        #[serde(default = "default_true")]
+        bias: bool,
+    },
+    /// Maximum over windows along a sequence; `[length, n]` to `[length', n]`.
+    MaxPool1d {
+        /// Positions of the window.
+        kernel: u32,
+        /// Step of the window; the kernel's size when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<u32>,
+        /// Positions added on each side, which no maximum takes; at most half of `kernel`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        padding: u32,
+    },
+    /// Mean over windows along a sequence, padding counted as zeros; `[length, n]` to
+    /// `[length', n]`.
+    AvgPool1d {
+        /// Positions of the window.
+        kernel: u32,
+        /// Step of the window; the kernel's size when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<u32>,
+        /// Zeros added on each side; at most half of `kernel`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        padding: u32,
+    },
     /// Maximum over windows.
     MaxPool2d {
         /// Height and width of the window.
@@ -140,6 +219,17 @@ pub enum Block {
     },
     /// Mean over all positions; `[c, h, w]` to `[c]`, `[length, n]` to `[n]`.
     GlobalAvgPool {},
+    /// Maximum over all positions; `[c, h, w]` to `[c]`, `[length, n]` to `[n]`.
+    GlobalMaxPool {},
+    /// Makes an image or a sequence `factor` times as large on each side; `[c, h, w]` to
+    /// `[c, h · factor, w · factor]`, `[length, n]` to `[length · factor, n]`.
+    Upsample {
+        /// How often each row and column comes, 1 to 64.
+        factor: u32,
+        /// What is between the numbers.
+        #[serde(default, skip_serializing_if = "is_nearest")]
+        mode: Upsampling,
+    },
     /// Any shape to `[n]`.
     Flatten {},
     /// An element-wise non-linearity.
@@ -179,6 +269,28 @@ pub enum Block {
     /// 2019), with gain.
     RmsNorm {
         /// Added to the mean square.
+        #[serde(default = "default_norm_epsilon")]
+        epsilon: f32,
+    },
+    /// Normalisation of each channel by the mean and variance over a shard's rows and positions
+    /// (Ioffe & Szegedy 2015), with gain and bias; `[c, h, w]`, `[length, n]` or `[n]` to the same.
+    /// Each virtual shard normalises by its own rows; one optimiser step blends what all its shards
+    /// saw into the running statistics, by which evaluation normalises. A shard of one row and
+    /// position has a variance of 0, which gives the bias.
+    BatchNorm {
+        /// Added to the variance.
+        #[serde(default = "default_norm_epsilon")]
+        epsilon: f32,
+        /// Share of a step's statistics in the running ones, above 0 up to 1.
+        #[serde(default = "default_momentum")]
+        momentum: f32,
+    },
+    /// Normalisation of groups of channels by mean and variance over all positions of a row (Wu &
+    /// He 2018), with gain and bias per channel; `[c, h, w]`, `[length, n]` or `[n]` to the same.
+    GroupNorm {
+        /// Groups of neighbouring channels; divides the channels.
+        groups: u32,
+        /// Added to the variance.
         #[serde(default = "default_norm_epsilon")]
         epsilon: f32,
     },
@@ -233,6 +345,9 @@ pub enum Block {
     LastPosition {},
     /// The sum of its inputs, which all have one shape: a residual connection.
     Add {},
+    /// Its inputs side by side: images along their channels, sequences along the numbers of a
+    /// position, flat inputs one after the other. 2 to 16 of them, alike in all other dimensions.
+    Concat {},
 }
 
 const fn default_embedding_deviation() -> f32 {
@@ -243,6 +358,9 @@ const fn default_position_deviation() -> f32 {
 }
 const fn default_norm_epsilon() -> f32 {
     1e-5
+}
+const fn default_momentum() -> f32 {
+    0.1
 }
 
 const fn default_true() -> bool {
@@ -261,6 +379,10 @@ const fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_nearest(mode: &Upsampling) -> bool {
+    matches!(mode, Upsampling::Nearest)
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_none_dropped(rate: &f32) -> bool {
     *rate == 0.0
 }
@@ -277,9 +399,15 @@ impl Block {
             Self::Linear { .. } => "linear",
             Self::Conv1d { .. } => "conv1d",
             Self::Conv2d { .. } => "conv2d",
+            Self::ConvTranspose1d { .. } => "conv_transpose1d",
+            Self::ConvTranspose2d { .. } => "conv_transpose2d",
+            Self::MaxPool1d { .. } => "max_pool1d",
+            Self::AvgPool1d { .. } => "avg_pool1d",
             Self::MaxPool2d { .. } => "max_pool2d",
             Self::AvgPool2d { .. } => "avg_pool2d",
             Self::GlobalAvgPool {} => "global_avg_pool",
+            Self::GlobalMaxPool {} => "global_max_pool",
+            Self::Upsample { .. } => "upsample",
             Self::Flatten {} => "flatten",
             Self::Activation { .. } => "activation",
             Self::Dropout { .. } => "dropout",
@@ -287,11 +415,14 @@ impl Block {
             Self::Position { .. } => "position",
             Self::LayerNorm { .. } => "layer_norm",
             Self::RmsNorm { .. } => "rms_norm",
+            Self::BatchNorm { .. } => "batch_norm",
+            Self::GroupNorm { .. } => "group_norm",
             Self::Attention { .. } => "attention",
             Self::Lstm { .. } => "lstm",
             Self::Gru { .. } => "gru",
             Self::LastPosition {} => "last_position",
             Self::Add {} => "add",
+            Self::Concat {} => "concat",
         }
     }
 }
@@ -302,8 +433,19 @@ impl Block {
             Self::Linear { units, .. } => checks.width(format!("{at}.units"), *units),
             Self::Conv1d { .. }
             | Self::Conv2d { .. }
+            | Self::ConvTranspose1d { .. }
+            | Self::ConvTranspose2d { .. }
+            | Self::MaxPool1d { .. }
+            | Self::AvgPool1d { .. }
             | Self::MaxPool2d { .. }
             | Self::AvgPool2d { .. } => self.validate_windows(at, checks),
+            Self::Upsample { factor, .. } => {
+                if !(1..=FACTOR_MAX).contains(factor) {
+                    let message = format!("{factor} is not in 1 to {FACTOR_MAX}");
+                    let field = format!("{at}.factor");
+                    checks.0.push(FieldError::new(field, message));
+                }
+            }
             Self::Dropout { rate } => checks.share(format!("{at}.rate"), *rate),
             Self::Embedding {
                 units,
@@ -320,6 +462,14 @@ impl Block {
             Self::LayerNorm { epsilon } | Self::RmsNorm { epsilon } => {
                 checks.above_zero(format!("{at}.epsilon"), *epsilon);
             }
+            Self::BatchNorm { epsilon, momentum } => {
+                checks.above_zero(format!("{at}.epsilon"), *epsilon);
+                checks.momentum(format!("{at}.momentum"), *momentum);
+            }
+            Self::GroupNorm { groups, epsilon } => {
+                checks.width(format!("{at}.groups"), *groups);
+                checks.above_zero(format!("{at}.epsilon"), *epsilon);
+            }
             Self::Attention {
                 heads, kv_heads, ..
             } => checks.heads(&format!("{at}."), *heads, *kv_heads),
@@ -334,10 +484,12 @@ impl Block {
                 dropout,
             } => checks.recurrent(&format!("{at}."), [*units, *layers], *dropout),
             Self::GlobalAvgPool {}
+            | Self::GlobalMaxPool {}
             | Self::LastPosition {}
             | Self::Flatten {}
             | Self::Activation { .. }
-            | Self::Add {} => {}
+            | Self::Add {}
+            | Self::Concat {} => {}
         }
     }
 
@@ -373,7 +525,44 @@ impl Block {
                 let sizes = [*channels, *kernel, *stride, *dilation, *groups];
                 checks.conv(at, sizes);
             }
-            Self::MaxPool2d {
+            Self::ConvTranspose1d {
+                channels,
+                kernel,
+                stride,
+                output_padding,
+                ..
+            }
+            | Self::ConvTranspose2d {
+                channels,
+                kernel,
+                stride,
+                output_padding,
+                ..
+            } => {
+                checks.conv(at, [*channels, *kernel, *stride, 1, 1]);
+                if output_padding >= stride {
+                    let message = format!("{output_padding} is not less than `stride`, {stride}");
+                    let field = format!("{at}.output_padding");
+                    checks.0.push(FieldError::new(field, message));
+                }
+            }
+            _ => self.validate_pool(at, checks),
+        }
+    }
+
+    fn validate_pool(&self, at: &str, checks: &mut Checks) {
+        match self {
+            Self::MaxPool1d {
+                kernel,
+                stride,
+                padding,
+            }
+            | Self::AvgPool1d {
+                kernel,
+                stride,
+                padding,
+            }
+            | Self::MaxPool2d {
                 kernel,
                 stride,
                 padding,

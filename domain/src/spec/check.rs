@@ -5,7 +5,7 @@ use crate::error::FieldError;
 /// Most layers in one model.
 const LAYERS_MAX: usize = 1024;
 /// Largest width of a layer: units or channels.
-const WIDTH_MAX: u32 = 1 << 20;
+pub(super) const WIDTH_MAX: u32 = 1 << 20;
 /// Most layers of one recurrent block.
 const RECURRENT_LAYERS_MAX: u32 = 64;
 
@@ -44,6 +44,13 @@ impl Checks {
     pub(super) fn above_zero(&mut self, field: String, value: f32) {
         if !(value > 0.0 && value.is_finite()) {
             let message = format!("{value} is not a number above 0");
+            self.0.push(FieldError::new(field, message));
+        }
+    }
+
+    pub(super) fn momentum(&mut self, field: String, value: f32) {
+        if !(value > 0.0 && value <= 1.0) {
+            let message = format!("{value} is not above 0 and up to 1");
             self.0.push(FieldError::new(field, message));
         }
     }

@@ -4,11 +4,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::block::{Activation, Cell, Positions};
-use super::check::Checks;
+use super::check::{Checks, WIDTH_MAX};
 use crate::error::FieldError;
 
 /// Layers that a block of the `gpt` family expands to.
 const GPT_BLOCK_LAYERS: usize = 10;
+/// Layers that a block of the `resnet` family expands to, at most.
+const RESNET_BLOCK_LAYERS: usize = 12;
+
+/// Most levels of the `unet` family above the lowest one.
+const UNET_DEPTH_MAX: u32 = 10;
 /// Most blocks of the `tcn` family: the last one's dilation is 2^19.
 const TCN_BLOCKS_MAX: usize = 20;
 
@@ -51,6 +56,44 @@ pub enum Family {
         /// Share of dense activations dropped in training, 0 up to, not including, 1.
         #[serde(default)]
         dropout: f32,
+    },
+    /// A network that gives a prediction at each position of an image (Ronneberger et al. 2015):
+    /// levels of two convolutions each with max pooling between them, then back up by transposed
+    /// convolutions, with what the level had on the way down beside it. Predicts a class per
+    /// position where the target holds classes, else numbers, in PyTorch's order. Layers are named
+    /// `down.<i>`, `middle`, `up.<i>` from the lowest level up, and `head`.
+    Unet {
+        /// Shape of one row: channels, height, width; 2 to the power of `depth` divides height and
+        /// width.
+        input: Vec<u32>,
+        /// Levels above the lowest one, 1 to 10.
+        #[serde(default = "default_levels")]
+        depth: u32,
+        /// Channels of the first level, doubled by each one below it.
+        #[serde(default = "default_unet_channels")]
+        channels: u32,
+        /// What normalises each convolution's output.
+        #[serde(default)]
+        norm: UnetNorm,
+    },
+    /// A residual network over images (He et al. 2016): per entry of `depths` that many blocks of
+    /// convolutions with batch normalisation, halved in height and width from the second entry on;
+    /// then the mean over all positions and a linear layer. Parameters are named as in torchvision.
+    Resnet {
+        /// Shape of one row: channels, height, width.
+        input: Vec<u32>,
+        /// Blocks of each stage.
+        #[serde(default = "default_depths")]
+        depths: Vec<u32>,
+        /// Channels of each stage's blocks; bottlenecks give 4 times as many.
+        #[serde(default = "default_stages")]
+        channels: Vec<u32>,
+        /// What comes before the first stage.
+        #[serde(default)]
+        stem: Stem,
+        /// What a block is.
+        #[serde(default, skip_serializing_if = "ResidualBlock::is_basic")]
+        block: ResidualBlock,
     },
     /// A decoder-only transformer over token ids, which predicts the token at each position
     /// (Radford et al. 2019: normalisation before each half of a block).
@@ -182,6 +225,62 @@ fn default_tcn_channels() -> Vec<u32> {
     vec![64; 4]
 }
 
+/// What normalises the convolutions of the `unet` family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnetNorm {
+    /// Batch normalisation.
+    #[default]
+    Batch,
+    /// Group normalisation, of 8 groups or as many as the channels allow.
+    Group,
+    /// Nothing: the convolutions have a bias instead.
+    None,
+}
+
+const fn default_levels() -> u32 {
+    3
+}
+const fn default_unet_channels() -> u32 {
+    16
+}
+
+/// The first layers of a residual network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// A convolution of 3 x 3, which keeps height and width: for small images.
+    #[default]
+    Small,
+    /// A convolution of 7 x 7 with stride 2, then max pooling of 3 x 3 with stride 2.
+    Large,
+}
+
+/// A block of a residual network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResidualBlock {
+    /// Two convolutions of 3 x 3.
+    #[default]
+    Basic,
+    /// Convolutions of 1 x 1, 3 x 3 (which has the stride) and 1 x 1, the last to 4 times the
+    /// channels.
+    Bottleneck,
+}
+
+impl ResidualBlock {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_basic(&self) -> bool {
+        *self == Self::Basic
+    }
+}
+
+fn default_depths() -> Vec<u32> {
+    vec![2, 2, 2, 2]
+}
+fn default_stages() -> Vec<u32> {
+    vec![64, 128, 256, 512]
+}
 const fn default_depth() -> u32 {
     4
 }
@@ -216,6 +315,8 @@ impl Family {
             Self::Encoder { masked, .. } => masked.is_some(),
             Self::Mlp { .. }
             | Self::Cnn { .. }
+            | Self::Resnet { .. }
+            | Self::Unet { .. }
             | Self::Gpt { .. }
             | Self::Lstm { .. }
             | Self::Tcn { .. } => false,
@@ -246,6 +347,24 @@ impl Family {
                 if kernel % 2 == 0 {
                     let message = format!("{kernel} is even; \"same\" padding needs an odd kernel");
                     checks.0.push(FieldError::new("kernel", message));
+                }
+            }
+            Self::Unet {
+                depth, channels, ..
+            } => check_unet(checks, *depth, *channels),
+            Self::Resnet {
+                depths, channels, ..
+            } => {
+                checks.widths("depths", depths);
+                checks.widths("channels", channels);
+                let blocks = depths.iter().fold(0_u32, |all, &n| all.saturating_add(n));
+                let layers = (blocks as usize).saturating_mul(RESNET_BLOCK_LAYERS);
+                checks.count("depths", layers);
+                let (stages, given) = (depths.len(), channels.len());
+                if stages == 0 || stages != given {
+                    let message =
+                        format!("{given} given for {stages} `depths`: one each, at least 1");
+                    checks.0.push(FieldError::new("channels", message));
                 }
             }
             Self::Gpt {
@@ -321,5 +440,19 @@ impl Family {
             checks.share("masked".to_owned(), *masked);
             checks.above_zero("masked".to_owned(), *masked);
         }
+    }
+}
+
+fn check_unet(checks: &mut Checks, depth: u32, channels: u32) {
+    checks.width("channels".to_owned(), channels);
+    if !(1..=UNET_DEPTH_MAX).contains(&depth) {
+        let message = format!("{depth} is not in 1 to {UNET_DEPTH_MAX}");
+        checks.0.push(FieldError::new("depth", message));
+    } else if channels <= WIDTH_MAX && channels << depth > WIDTH_MAX {
+        let lowest = channels << depth;
+        let message = format!(
+            "{depth} levels below {channels} channels have {lowest}, at most {WIDTH_MAX} allowed"
+        );
+        checks.0.push(FieldError::new("depth", message));
     }
 }

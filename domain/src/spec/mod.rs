@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use block::{Activation, Block, Cell, Positions};
-pub use family::Family;
+pub use block::{Activation, Block, Cell, Positions, Upsampling};
+pub use family::{Family, ResidualBlock, Stem, UnetNorm};
 pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};

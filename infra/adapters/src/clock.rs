@@ -4,7 +4,7 @@
     reason = "this is where the `Clock` port meets the system's clocks"
 )]
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use stoker_domain::time::{Clock, Timestamp};
 
@@ -21,6 +21,12 @@ impl SystemClock {
         Self {
             origin: Instant::now(),
         }
+    }
+
+    /// Time since it was made, by the monotonic clock.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.origin.elapsed()
     }
 }
 

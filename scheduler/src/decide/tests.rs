@@ -48,6 +48,7 @@ fn worker(id: &str, incarnation: u64, beats: u64, slots: u32) -> WorkerRecord {
         draining: false,
         beats,
         registered_at: Timestamp::default(),
+        profile: None,
     }
 }
 

@@ -2,6 +2,8 @@ use stoker_domain::job::{Checkpoint, FailureKind, Outcome};
 use stoker_domain::worker::Progress;
 use stoker_domain::{JobState, Timestamp};
 
+use stoker_sdk::view::{DurationQuote, MemoryQuote};
+
 use super::*;
 use crate::cli::tests::job as example;
 
@@ -27,6 +29,67 @@ fn succeeded() -> JobView {
         submit_to_first_step_ms: Some(12.3),
     });
     view
+}
+
+fn quoted(duration: Option<DurationQuote>) -> JobQuote {
+    JobQuote {
+        dataset: "digits@1".parse().unwrap(),
+        parameters: 53_002,
+        flops_per_step: 65_519_616,
+        steps_per_epoch: Some(43),
+        steps: Some(1290),
+        peak_bytes: 10 << 20,
+        memory: MemoryQuote {
+            weight_bytes: 1 << 20,
+            arena_bytes: 6 << 20,
+            optimizer_bytes: 2 << 20,
+            gradient_bytes: 1 << 20,
+        },
+        checkpoint_bytes: 3 << 20,
+        dataset_bytes: 57_523,
+        duration,
+    }
+}
+
+#[test]
+fn a_quote() {
+    insta::assert_snapshot!(quote(&quoted(None)), @"
+    data set             digits@1
+    data set size        56.2 KiB
+    parameters           53002
+    operations per step  65519616
+    steps per epoch      43
+    steps                1290
+    time                 unknown: no worker of the pool was calibrated
+    memory               10.0 MiB
+      weights            1.0 MiB
+      arena              6.0 MiB
+      optimizer          2.0 MiB
+      gradients          1.0 MiB
+    checkpoint           3.0 MiB
+    ");
+    let duration = DurationQuote {
+        step_us: 810,
+        total_ms: Some(1_100),
+        device_class: "cpu-x86-64".to_owned(),
+        threads: 2,
+    };
+    insta::assert_snapshot!(quote(&quoted(Some(duration))), @"
+    data set             digits@1
+    data set size        56.2 KiB
+    parameters           53002
+    operations per step  65519616
+    steps per epoch      43
+    steps                1290
+    time per step        0.810 ms
+    time in all          1.1 s on cpu-x86-64, 2 threads
+    memory               10.0 MiB
+      weights            1.0 MiB
+      arena              6.0 MiB
+      optimizer          2.0 MiB
+      gradients          1.0 MiB
+    checkpoint           3.0 MiB
+    ");
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl std::ops::AddAssign for LossSum {
 /// Weights, gradients and optimiser state of one run on a device.
 ///
 /// Buffers of parameters have the plan's layout: `parameter_floats` floats, each parameter at its
-/// offset in its stored order.
+/// offset in its stored order. The optimiser's end with the trained ones, after `trained_floats`.
 pub trait Session: Send {
     /// Sets the weights and the optimiser's buffers (`optimizer_slots` of them).
     fn write(&mut self, weights: &[f32], optimizer: &[Vec<f32>]);
@@ -94,13 +94,14 @@ pub trait Session: Send {
     fn gradients_are_finite(&self) -> bool;
 
     /// Divides the summed gradients by `weight` and updates the weights, and their running average
-    /// where the plan has one. `step` counts from 1.
+    /// where the plan has one; and the running statistics. `step` counts from 1.
     fn update(&mut self, weight: f64, learning_rate: f64, step: u64);
 
     /// Exchanges the weights with their running average, and back; nothing where the plan has none.
+    /// Running statistics stay.
     fn swap_average(&mut self);
 
-    /// Runs a shard forward without dropout. Returns the scores of its rows and their loss.
+    /// Runs a shard forward without dropout, and by running statistics. Returns the scores of its rows and their loss.
     fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], LossSum);
 
     /// Runs a shard again and looks for the first number that isn't finite. The gradient tree is

@@ -3,8 +3,10 @@
 
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::SplitSpec;
+use stoker_model::count_held_out;
 
 use crate::error::EngineError;
+use crate::normalise::index_of;
 use crate::philox::{Purpose, Stream};
 use crate::table::Targets;
 
@@ -25,12 +27,7 @@ pub(crate) fn split(
     targets: &Targets,
     rows: usize,
 ) -> Result<Split, EngineError> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a count"
-    )]
-    let held_out = (rows as f64 * spec.test).ceil() as usize;
+    let held_out = index_of(count_held_out(spec, rows as u64));
     if held_out >= rows {
         let message = format!("{held_out} of {rows} rows held out: none is left to train on");
         return Err(EngineError::new(FailureKind::Data, message));

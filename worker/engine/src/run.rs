@@ -350,13 +350,14 @@ impl Run {
         Ok(())
     }
 
-    /// The weights that are evaluated: those of the last step, or their running average.
+    /// The weights that are evaluated: those of the last step, or their running average. Running
+    /// statistics are those of the last step.
     fn averaged_weights(&self) -> Vec<f32> {
-        let (weights, mut optimizer) = self.session.read();
-        match &self.plan.train.ema {
-            Some(_) => optimizer.pop().unwrap_or(weights),
-            None => weights,
+        let (mut weights, optimizer) = self.session.read();
+        if let (Some(_), Some(average)) = (&self.plan.train.ema, optimizer.last()) {
+            weights[..average.len()].copy_from_slice(average);
         }
+        weights
     }
 
     fn finish(&self) -> Result<Finished, EngineError> {
@@ -404,20 +405,13 @@ impl Run {
 
 /// Steps per epoch, and in all.
 fn count_steps(plan: &Plan, rows: usize) -> Result<(u64, u64), EngineError> {
-    let batch = plan.rows * plan.shards;
-    let per_epoch = if plan.train.drop_last {
-        rows / batch
-    } else {
-        rows.div_ceil(batch)
-    } as u64;
-    if per_epoch == 0 {
+    stoker_model::count_steps(&plan.train, rows as u64).ok_or_else(|| {
+        let batch = plan.train.step_rows();
         let message = format!(
             "drop_last leaves no step: {rows} training rows, {batch} (train.batch_size · train.accumulate) needed"
         );
-        return Err(EngineError::new(FailureKind::User, message));
-    }
-    let epochs = u64::from(plan.train.epochs.unwrap_or(1));
-    Ok((per_epoch, plan.train.steps.unwrap_or(epochs * per_epoch)))
+        EngineError::new(FailureKind::User, message)
+    })
 }
 
 /// Sums the shards' losses in the tree of their gradients.

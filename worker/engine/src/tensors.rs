@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use stoker_domain::job::FailureKind;
-use stoker_model::Plan;
+use stoker_model::{Parameter, Plan};
 
 use crate::error::EngineError;
 use crate::monitor::MonitorState;
@@ -55,7 +55,7 @@ pub(crate) struct State {
 /// The finished weights: PyTorch's names and shapes.
 pub(crate) fn write_weights(plan: &Plan, metadata: &Metadata, weights: &[f32]) -> Vec<u8> {
     // Loaders of PyTorch models look for this key.
-    write(plan, metadata, &[("format", "pt")], &[weights])
+    write(plan, metadata, Some(("format", "pt")), &[weights])
 }
 
 /// Weights, then the optimiser's buffers as `optimizer.<index>.<parameter>`, then the best weights
@@ -66,26 +66,55 @@ pub(crate) fn write_checkpoint(plan: &Plan, state: &State) -> Vec<u8> {
         .chain(optimizer)
         .chain(state.best.as_deref())
         .collect();
-    write(plan, &state.metadata, &[], &buffers)
+    write(plan, &state.metadata, None, &buffers)
 }
 
-fn write(plan: &Plan, metadata: &Metadata, more: &[(&str, &str)], buffers: &[&[f32]]) -> Vec<u8> {
+/// A buffer's parameters: the optimiser's hold the trained ones.
+fn parameters(plan: &Plan, buffer: usize) -> impl Iterator<Item = &Parameter> {
+    let all = !(1..=plan.optimizer_slots()).contains(&buffer);
+    plan.parameters.iter().filter(move |p| all || p.trained)
+}
+
+/// What PyTorch's `BatchNorm` keeps besides its statistics: the number of steps that they saw.
+fn counters(plan: &Plan) -> impl Iterator<Item = String> {
+    let statistics = plan.parameters.iter().filter(|p| !p.trained);
+    statistics.filter_map(|p| {
+        let layer = p.name.strip_suffix("running_var")?;
+        Some(format!("{layer}num_batches_tracked"))
+    })
+}
+
+/// `finished` is a pair of metadata that makes a file one of weights, for other programs to read.
+fn write(
+    plan: &Plan,
+    metadata: &Metadata,
+    finished: Option<(&str, &str)>,
+    buffers: &[&[f32]],
+) -> Vec<u8> {
+    let step = metadata.step;
     let metadata = serde_json::to_string(metadata).unwrap_or_default();
-    let mut pairs: BTreeMap<&str, &str> = more.iter().copied().collect();
+    let mut pairs: BTreeMap<&str, &str> = finished.into_iter().collect();
     pairs.insert(METADATA, &metadata);
     let mut header = format!("{{\"__metadata__\":{}", json(&pairs));
     let mut offset = 0;
+    let mut describe = |name: &str, (kind, shape): (&str, &[usize]), size: usize| {
+        let end = offset + size;
+        let (name, shape) = (json(&name), json(&shape));
+        let _ = write!(
+            header,
+            ",{name}:{{\"dtype\":\"{kind}\",\"shape\":{shape},\"data_offsets\":[{offset},{end}]}}"
+        );
+        offset = end;
+    };
+    // The longer numbers come first, so that all are aligned.
+    let counters: Vec<String> = counters(plan).filter(|_| finished.is_some()).collect();
+    for name in &counters {
+        describe(name, ("I64", &[]), 8);
+    }
     for index in 0..buffers.len() {
-        for parameter in &plan.parameters {
+        for parameter in parameters(plan, index) {
             let name = tensor_name(plan, index, &parameter.name);
-            let end = offset + 4 * parameter.floats;
-            let _ = write!(
-                header,
-                ",{}:{{\"dtype\":\"F32\",\"shape\":{},\"data_offsets\":[{offset},{end}]}}",
-                json(&name),
-                json(&parameter.shape)
-            );
-            offset = end;
+            describe(&name, ("F32", &parameter.shape), 4 * parameter.floats);
         }
     }
     header.push('}');
@@ -97,8 +126,11 @@ fn write(plan: &Plan, metadata: &Metadata, more: &[(&str, &str)], buffers: &[&[f
     let mut bytes = Vec::with_capacity(8 + header.len() + offset);
     bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    for buffer in buffers {
-        for parameter in &plan.parameters {
+    for _ in &counters {
+        bytes.extend_from_slice(&step.to_le_bytes());
+    }
+    for (index, buffer) in buffers.iter().enumerate() {
+        for parameter in parameters(plan, index) {
             let stored = &buffer[parameter.offset..][..parameter.floats];
             for index in 0..parameter.floats {
                 let number = stored[parameter.order.stored_index(index)];
@@ -149,9 +181,16 @@ pub(crate) fn read_checkpoint(plan: &Plan, bytes: &[u8]) -> Result<State, Engine
     }
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
     let count = 1 + plan.optimizer_slots() + usize::from(metadata.best);
-    let mut buffers = vec![vec![0.0; plan.parameter_floats]; count];
-    for (index, buffer) in buffers.iter_mut().enumerate() {
-        for parameter in &plan.parameters {
+    let mut buffers = Vec::with_capacity(count);
+    for index in 0..count {
+        let trained = (1..=plan.optimizer_slots()).contains(&index);
+        let floats = if trained {
+            plan.trained_floats()
+        } else {
+            plan.parameter_floats
+        };
+        let mut buffer = vec![0.0; floats];
+        for parameter in parameters(plan, index) {
             let name = tensor_name(plan, index, &parameter.name);
             let tensor = tensors.tensor(&name).map_err(|error| broken(&error))?;
             let (numbers, rest) = tensor.data().as_chunks::<4>();
@@ -166,6 +205,7 @@ pub(crate) fn read_checkpoint(plan: &Plan, bytes: &[u8]) -> Result<State, Engine
                 stored[parameter.order.stored_index(index)] = f32::from_le_bytes(*number);
             }
         }
+        buffers.push(buffer);
     }
     let weights = buffers.remove(0);
     let best = metadata.best.then(|| buffers.pop()).flatten();

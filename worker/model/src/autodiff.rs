@@ -4,12 +4,14 @@
 //! changed in place only where it stands for one.
 
 mod image;
+mod norm;
 mod sequence;
 
 use std::collections::{HashMap, HashSet};
 
 use stoker_domain::spec::Activation;
 
+use crate::geometry::Part;
 use crate::graph::{Graph, Node};
 use crate::op::{Op, ParameterId, ValueId, needs_input};
 
@@ -41,8 +43,23 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
             gradients.remove(&y);
             continue;
         }
+        if let Op::Join { part, .. } = op {
+            // dy stays in use until all parts have theirs.
+            if trained.contains(&x) {
+                let dx = cut(&mut graph, &layer, (dy, x), part);
+                give(&mut graph, &mut gradients, &layer, x, dx);
+            }
+            if part.first == 0 {
+                gradients.remove(&y);
+            }
+            continue;
+        }
         gradients.remove(&y);
         let wanted = trained.contains(&x);
+        let residual = match op {
+            Op::BatchNorm { residual, .. } => residual.filter(|value| trained.contains(value)),
+            _ => None,
+        };
         let mut backward = Backward {
             shared: owners(&gradients, dy) > 0,
             graph: &mut graph,
@@ -51,8 +68,13 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
             dy,
             wanted,
         };
-        if let Some(dx) = backward.of(&op, y).filter(|_| wanted) {
+        let dx = backward.of(&op, y).filter(|_| wanted);
+        let dy = backward.dy;
+        if let Some(dx) = dx {
             give(&mut graph, &mut gradients, &layer, x, dx);
+        }
+        if let Some(residual) = residual {
+            give(&mut graph, &mut gradients, &layer, residual, dy);
         }
     }
     graph
@@ -94,6 +116,17 @@ fn give(
         });
         gradients.insert(x, d);
     }
+}
+
+/// The gradient of a part of what it is joined to.
+fn cut(graph: &mut Graph, layer: &str, (dy, x): (ValueId, ValueId), part: Part) -> ValueId {
+    let row_floats = graph.values[x.0].row_floats;
+    let y = graph.value(layer, row_floats);
+    graph.backward.push(Node {
+        layer: layer.to_owned(),
+        op: Op::Cut { x: dy, y, part },
+    });
+    y
 }
 
 /// A copy of a buffer, to be changed.
@@ -193,6 +226,8 @@ impl Backward<'_> {
             }
             Op::Embedding { .. } => self.of_embedding(op),
             Op::Norm { .. } => self.of_norm(op),
+            Op::BatchNorm { .. } => self.of_batch_norm(op),
+            Op::GroupNorm { .. } => self.of_group_norm(op),
             Op::Attention { .. } | Op::Recurrence { .. } | Op::Last { .. } => self.of_sequence(op),
             Op::ToChannelsFirst {
                 channels,

@@ -45,18 +45,28 @@ impl Ends {
         self.shift == 0 && self.step == 1
     }
 
-    /// After a convolution along the positions, as `block` says, to `positions` of them.
+    /// After windows along the positions, as `block` says, to `positions` of them.
     fn windows(self, block: &Block, positions: usize) -> Option<Self> {
-        let &Block::Conv1d {
-            kernel,
-            stride,
-            padding,
-            dilation,
-            causal,
-            ..
-        } = block
-        else {
-            return None;
+        let (kernel, stride, padding, dilation, causal) = match *block {
+            Block::Conv1d {
+                kernel,
+                stride,
+                padding,
+                dilation,
+                causal,
+                ..
+            } => (kernel, stride, padding, dilation, causal),
+            Block::MaxPool1d {
+                kernel,
+                stride,
+                padding,
+            }
+            | Block::AvgPool1d {
+                kernel,
+                stride,
+                padding,
+            } => (kernel, stride.unwrap_or(kernel), padding, 1, false),
+            _ => return None,
         };
         let reach = i64::from(dilation) * (i64::from(kernel) - 1);
         let padding = if causal {
@@ -78,8 +88,8 @@ impl Ends {
 enum Use {
     /// It takes each by itself, or knows itself where rows end.
     Each,
-    /// It makes one of them, and knows where rows end.
-    Row,
+    /// It makes one of them, or others, and knows where rows end.
+    Ends(Option<Ends>),
     /// It sees several, of which those after the end must be zeros; what comes out ends there, or
     /// has no positions.
     Zeros(Option<Ends>),
@@ -93,9 +103,12 @@ fn use_of(op: &Op, x: Ends, row_floats: usize, block: Option<&Block>) -> Use {
         // Flattened.
         false => Use::Zeros(None),
     };
+    let windows = |positions: usize| block.and_then(|block| x.windows(block, positions));
     match *op {
         Op::Linear { positions, .. } => each(positions),
         Op::Norm { columns, .. } => each(row_floats / columns),
+        Op::GroupNorm { channels, .. } => each(row_floats / channels),
+        Op::Join { part, .. } => each(row_floats / part.count),
         Op::AddBias { .. }
         | Op::Activate { .. }
         | Op::Dropout { .. }
@@ -104,11 +117,21 @@ fn use_of(op: &Op, x: Ends, row_floats: usize, block: Option<&Block>) -> Use {
         // What comes after a row's end changes nothing before it, and has no gradient.
         | Op::Recurrence { .. }
         | Op::Add { .. } => Use::Each,
-        Op::Mean { .. } | Op::Last { .. } => Use::Row,
-        Op::Conv2d { conv, .. } if conv.line => {
-            let ends = block.and_then(|block| x.windows(block, conv.out_height));
-            ends.map_or(Use::Unknown, |ends| Use::Zeros(Some(ends)))
-        }
+        Op::Mean { .. } | Op::Last { .. } => Use::Ends(None),
+        Op::Conv2d { conv, .. } if conv.line => match windows(conv.out_height) {
+            Some(ends) => Use::Zeros(Some(ends)),
+            None => Use::Unknown,
+        },
+        Op::AveragePool { pool, .. } if pool.line => match windows(pool.out_height) {
+            Some(ends) => Use::Zeros(Some(ends)),
+            None => Use::Unknown,
+        },
+        Op::MaxPool { pool, .. } if pool.line => match windows(pool.out_height) {
+            Some(ends) => Use::Ends(Some(ends)),
+            None => Use::Unknown,
+        },
+        // The maximum over all positions.
+        Op::MaxPool { pool, .. } if pool.out_height == 1 && pool.in_width == 1 => Use::Ends(None),
         _ => Use::Unknown,
     }
 }
@@ -140,7 +163,7 @@ pub(crate) fn mark(
         let row_floats = graph.values[x.0].row_floats;
         let after = match use_of(&op, x_ends, row_floats, block.map(|layer| &layer.block)) {
             Use::Each if ends.all(|other| other == x_ends) => Some(x_ends),
-            Use::Row => None,
+            Use::Ends(after) => after,
             Use::Zeros(after) => {
                 if zeroed.insert(x) {
                     graph.push(&layer, Op::Mask { d: x });
@@ -157,7 +180,13 @@ pub(crate) fn mark(
             }
         };
         if let Some(y) = writes.first() {
-            graph.values[y.0].ends = after;
+            let ends = &mut graph.values[y.0].ends;
+            // What is joined ends together.
+            if ends.is_some() && *ends != after {
+                let message = format!("the inputs of `{layer}` end at different positions");
+                return Err(refuse(message));
+            }
+            *ends = after;
         }
         graph.push(&layer, op);
     }

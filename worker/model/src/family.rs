@@ -1,6 +1,8 @@
 //! From a model spec to a list of named layers.
 
+mod resnet;
 mod sequences;
+mod unet;
 
 use stoker_domain::FieldError;
 use stoker_domain::spec::{Activation, Block, Family, LayerSpec, ModelSpec};
@@ -73,16 +75,19 @@ pub(crate) fn expand(model: &ModelSpec, input: &InputDescription) -> Result<Laye
             Ok(builder.finish(Shape::flat(input.width)))
         }
         ModelSpec::Family(family @ Family::Cnn { input: shape, .. }) => {
-            let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
-            if shape.len() != 3 {
-                let message = format!("{shape:?} given, [channels, height, width] needed");
-                return Err(FieldError::new("input", message));
-            }
+            let shape = image_shape(shape, input.width)?;
             let mut builder = Builder::default();
             builder.cnn(family);
             builder.output(outputs)?;
-            Ok(builder.finish(row_shape(&shape, input.width)?))
+            Ok(builder.finish(shape))
         }
+        ModelSpec::Family(family @ Family::Resnet { input: shape, .. }) => {
+            let shape = image_shape(shape, input.width)?;
+            let mut builder = Builder::default();
+            builder.resnet(family, outputs);
+            Ok(builder.finish(shape))
+        }
+        ModelSpec::Family(family @ Family::Unet { .. }) => unet::expand(family, input),
         ModelSpec::Family(
             family @ (Family::Gpt { .. }
             | Family::Encoder { .. }
@@ -101,6 +106,16 @@ fn named_layer(index: usize, layer: &LayerSpec) -> Layer {
         block: layer.block.clone(),
         field: format!("layers[{index}]"),
     }
+}
+
+/// The shape of a row that must be an image.
+fn image_shape(shape: &[u32], width: usize) -> Result<Shape, FieldError> {
+    let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
+    if shape.len() != 3 {
+        let message = format!("{shape:?} given, [channels, height, width] needed");
+        return Err(FieldError::new("input", message));
+    }
+    row_shape(&shape, width)
 }
 
 fn row_shape(shape: &[usize], width: usize) -> Result<Shape, FieldError> {

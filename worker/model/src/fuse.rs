@@ -1,7 +1,10 @@
 //! Joins neighbouring operations, so that a value is written and read once less.
 //!
-//! Linear or convolution + bias + activation become one kernel, as do the gradients of activation
+//! Normalisation over channels + sum with a residual + relu become one kernel, before the gradients
+//! are made: so nothing between them is kept. Linear or convolution + bias + activation become one kernel, as do the gradients of activation
 //! and bias. (The softmax and the cross-entropy are one in the loss from the start.)
+
+use stoker_domain::spec::Activation;
 
 use crate::geometry::Conv;
 use crate::graph::{Graph, Node};
@@ -12,6 +15,23 @@ use crate::op::{Op, needs_input};
 ///
 /// What two operations pass on may be left out only where no third one reads it.
 pub(crate) fn fuse(mut graph: Graph) -> Graph {
+    join_forward(&mut graph, fuse_forward);
+    graph.backward = join(std::mem::take(&mut graph.backward), |first, second| {
+        Some(Node {
+            layer: second.layer.clone(),
+            op: fuse_backward(&first.op, &second.op)?,
+        })
+    });
+    graph
+}
+
+/// Fuses what follows a normalisation over channels with it.
+pub(crate) fn fuse_norms(mut graph: Graph) -> Graph {
+    join_forward(&mut graph, fuse_norm);
+    graph
+}
+
+fn join_forward(graph: &mut Graph, fused: impl Fn(&Op, &Op) -> Option<Op>) {
     let mut readers = vec![0_usize; graph.values.len()];
     for node in &graph.forward {
         node.op.values().0.iter().for_each(|id| readers[id.0] += 1);
@@ -24,19 +44,37 @@ pub(crate) fn fuse(mut graph: Graph) -> Graph {
             // The first positions of a bias that longer rows have more of.
             return None;
         }
-        let op = (readers[passed.0] == 1).then(|| fuse_forward(&first.op, &second.op))??;
+        let op = (readers[passed.0] == 1).then(|| fused(&first.op, &second.op))??;
         Some(Node {
             layer: first.layer.clone(),
             op,
         })
     });
-    graph.backward = join(std::mem::take(&mut graph.backward), |first, second| {
-        Some(Node {
-            layer: second.layer.clone(),
-            op: fuse_backward(&first.op, &second.op)?,
-        })
-    });
-    graph
+}
+
+fn fuse_norm(first: &Op, second: &Op) -> Option<Op> {
+    let mut fused = first.clone();
+    let (out, relu, residual) = match &mut fused {
+        Op::BatchNorm {
+            y, relu, residual, ..
+        } => (y, relu, Some(residual)),
+        Op::GroupNorm { y, relu, .. } => (y, relu, None),
+        _ => return None,
+    };
+    match (second, residual) {
+        (&Op::Add { a, b, y }, Some(residual @ None)) if !*relu && (a == *out || b == *out) => {
+            *residual = Some(if a == *out { b } else { a });
+            *out = y;
+        }
+        (&Op::Activate { x, y, function }, _)
+            if x == *out && !*relu && function == Activation::Relu =>
+        {
+            *relu = true;
+            *out = y;
+        }
+        _ => return None,
+    }
+    Some(fused)
 }
 
 /// Replaces neighbours by what `joined` makes of them, as long as it makes something.

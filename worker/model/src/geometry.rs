@@ -54,66 +54,77 @@ pub struct Tile {
 impl Conv {
     /// Width of the kernel.
     #[must_use]
+    #[inline]
     pub const fn kernel_width(&self) -> usize {
         if self.line { 1 } else { self.kernel }
     }
 
     /// Zeros on the left.
     #[must_use]
+    #[inline]
     pub const fn padding_left(&self) -> usize {
         if self.line { 0 } else { self.padding }
     }
 
     /// Rows and columns from one number of a window to the next.
     #[must_use]
+    #[inline]
     pub const fn dilation(&self) -> usize {
         self.gap + 1
     }
 
     /// Parts of the channels that see nothing of each other.
     #[must_use]
+    #[inline]
     pub const fn groups(&self) -> usize {
         self.cuts + 1
     }
 
     /// Input channels of one part.
     #[must_use]
+    #[inline]
     pub const fn group_inputs(&self) -> usize {
         self.in_channels / self.groups()
     }
 
     /// Output channels of one part.
     #[must_use]
+    #[inline]
     pub const fn group_outputs(&self) -> usize {
         self.out_channels / self.groups()
     }
 
     /// Whether each channel is by itself.
     #[must_use]
+    #[inline]
     pub const fn is_depthwise(&self) -> bool {
         self.cuts > 0 && self.groups() == self.in_channels && self.groups() == self.out_channels
     }
 
     /// Numbers in one window of one part.
     #[must_use]
+    #[inline]
     pub const fn window(&self) -> usize {
         self.kernel * self.kernel_width() * self.group_inputs()
     }
 
     /// Numbers in one output image.
     #[must_use]
+    #[inline]
     pub const fn out_floats(&self) -> usize {
         self.positions() * self.out_channels
     }
 
     /// Numbers in one input image.
     #[must_use]
+    #[inline]
     pub const fn in_floats(&self) -> usize {
         self.in_height * self.in_width * self.in_channels
     }
 
     /// Output positions of one image.
     #[must_use]
+    #[inline]
     pub const fn positions(&self) -> usize {
         self.out_height * self.out_width
     }
@@ -121,6 +132,7 @@ impl Conv {
     /// Numbers in the unfolded windows of one tile, with the outputs of one part where there is
     /// more than one. A depthwise convolution unfolds nothing, but has its weight transposed.
     #[must_use]
+    #[inline]
     pub const fn tile_floats(&self) -> usize {
         if self.is_depthwise() {
             return self.window() * self.out_channels;
@@ -147,13 +159,79 @@ pub struct Pool {
     pub out_height: usize,
     /// Output width.
     pub out_width: usize,
-    /// Height and width of the window.
+    /// Height of the window, and its width unless `line`.
     pub kernel: usize,
     /// Step of the window.
     pub stride: usize,
     /// Rows and columns on each side that aren't there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub padding: usize,
+    /// Whether the window is 1 wide: over sequences, as images of width 1.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub line: bool,
+}
+
+impl Pool {
+    /// Numbers in one window of a channel, padding included.
+    #[must_use]
+    #[inline]
+    pub const fn window(&self) -> usize {
+        self.kernel * if self.line { 1 } else { self.kernel }
+    }
+}
+
+/// Geometry of an enlargement. Images are `[height, width, channels]`; a sequence is one of width
+/// 1, which stays so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upsample {
+    /// Channels.
+    pub channels: usize,
+    /// Input height.
+    pub height: usize,
+    /// Input width.
+    pub width: usize,
+    /// Output rows per input row, and columns per column unless `line`.
+    pub factor: usize,
+    /// Whether the width stays.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub line: bool,
+    /// Whether it is linear between the numbers, and not the nearest one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub linear: bool,
+}
+
+impl Upsample {
+    /// Output columns per input column.
+    #[must_use]
+    #[inline]
+    pub const fn factor_x(&self) -> usize {
+        if self.line { 1 } else { self.factor }
+    }
+
+    /// Numbers in one input image.
+    #[must_use]
+    #[inline]
+    pub const fn in_floats(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Numbers in one output image.
+    #[must_use]
+    #[inline]
+    pub const fn out_floats(&self) -> usize {
+        self.in_floats() * self.factor * self.factor_x()
+    }
+}
+
+/// Some of the numbers of each position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Numbers of a position in all.
+    pub of: usize,
+    /// The first one of the part.
+    pub first: usize,
+    /// Numbers in the part.
+    pub count: usize,
 }
 
 /// Geometry of self-attention over `[length, (heads + 2 kv_heads) head_floats]`: the queries of
@@ -175,18 +253,21 @@ pub struct Attention {
 impl Attention {
     /// Numbers per position that go in.
     #[must_use]
+    #[inline]
     pub const fn in_features(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_floats
     }
 
     /// Numbers per position that come out.
     #[must_use]
+    #[inline]
     pub const fn out_features(&self) -> usize {
         self.heads * self.head_floats
     }
 
     /// Floats of one head at all positions.
     #[must_use]
+    #[inline]
     pub const fn head(&self) -> usize {
         self.length * self.head_floats
     }
@@ -194,6 +275,7 @@ impl Attention {
     /// Scratch of one group: a head's queries, keys, values and output with their gradients, and
     /// the gradient of its probabilities.
     #[must_use]
+    #[inline]
     pub const fn scratch_floats(&self) -> usize {
         7 * self.head() + self.length * self.length
     }

@@ -5,14 +5,15 @@ use stoker_domain::spec::{Block, Cell};
 
 use crate::ends::Ends;
 use crate::family::{Layer, Layers};
-use crate::image;
 use crate::input::{InputDescription, Target};
 use crate::limits::{PARAMETERS_MAX, product};
+use crate::norm;
 use crate::op::{Op, ParameterId, ValueId};
 use crate::plan::{Init, Order, Parameter};
 use crate::recurrent::add_recurrent;
 use crate::sequence;
 use crate::shape::Shape;
+use crate::{concat, enlarge, image};
 
 /// The name by which a layer may take the rows themselves.
 const INPUT: &str = "input";
@@ -73,6 +74,7 @@ impl Graph {
             offset: 0,
             floats,
             init,
+            trained: true,
         });
         Some(ParameterId(self.parameters.len() - 1))
     }
@@ -182,8 +184,8 @@ fn find_inputs(layer: &Layer, outputs: &[Output]) -> Result<Vec<usize>, FieldErr
     let field = format!("{}.inputs", layer.field);
     let (kind, count) = (layer.block.type_name(), names.len());
     let takes = match layer.block {
-        Block::Add {} if !(2..=INPUTS_MAX).contains(&count) => "2 to 16",
-        Block::Add {} => "",
+        Block::Add {} | Block::Concat {} if !(2..=INPUTS_MAX).contains(&count) => "2 to 16",
+        Block::Add {} | Block::Concat {} => "",
         _ if count != 1 => "1",
         _ => "",
     };
@@ -231,6 +233,20 @@ fn finish(
             image
         }
         (shape, needed) if shape == needed => None,
+        // A class or more numbers at each position of an image.
+        (shape @ Shape::Image { .. }, Shape::Flat { .. }) if takes_image(shape, input.target) => {
+            match shape.flatten() {
+                Shape::Flat { image, .. } => image,
+                _ => None,
+            }
+        }
+        (shape, Shape::Sequence { .. }) if takes_image(shape, input.target) => None,
+        (shape @ Shape::Image { .. }, Shape::Sequence { length, features }) => {
+            let message = format!(
+                "gives {shape}, the target needs {features} scores at each of {length} positions"
+            );
+            return Err(FieldError::new(&model.output_field, message));
+        }
         (shape, needed) => {
             let flat = matches!(needed, Shape::Flat { .. }) && !matches!(shape, Shape::Flat { .. });
             let hint = if flat { ": add a `flatten`" } else { "" };
@@ -265,6 +281,25 @@ fn finish(
     Ok(graph)
 }
 
+/// Whether an image is what is predicted: a score per class at each position, or numbers.
+fn takes_image(shape: Shape, target: Target) -> bool {
+    let Shape::Image {
+        channels,
+        height,
+        width,
+    } = shape
+    else {
+        return false;
+    };
+    match target {
+        Target::Sequence { classes, positions } => {
+            (channels, height * width) == (classes, positions)
+        }
+        Target::Values(count) => shape.floats() == Some(count),
+        Target::Classes(_) | Target::Masked { .. } | Target::Quantiles { .. } => false,
+    }
+}
+
 /// What a layer gives, or why it can't be.
 pub(crate) type Added = Result<(ValueId, Shape), Refusal>;
 
@@ -286,6 +321,7 @@ pub(crate) fn too_large() -> String {
     "too large: a tensor would hold more than 2^34 numbers".to_owned()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table with an arm per block")]
 fn add_layer(
     graph: &mut Graph,
     layer: &Layer,
@@ -310,6 +346,9 @@ fn add_layer(
         }
         Block::LayerNorm { epsilon } => sequence::add_norm(graph, path, (x, shape), *epsilon, true),
         Block::RmsNorm { epsilon } => sequence::add_norm(graph, path, (x, shape), *epsilon, false),
+        Block::BatchNorm { .. } | Block::GroupNorm { .. } => {
+            norm::add_norm(graph, path, (x, shape), &layer.block)
+        }
         Block::Attention {
             heads,
             kv_heads,
@@ -347,6 +386,7 @@ fn add_layer(
         ),
         Block::LastPosition {} => sequence::add_last(graph, path, (x, shape)),
         Block::Add {} => add_sum(graph, path, given),
+        Block::Concat {} => concat::add_concat(graph, path, given),
         Block::Linear { units, bias } => {
             let outputs = *units as usize;
             add_linear(graph, path, x, shape, outputs, *bias)
@@ -356,21 +396,18 @@ fn add_layer(
             let conv = image::conv_geometry(shape, &window)?;
             image::add_conv(graph, path, x, conv, bias)
         }
-        Block::MaxPool2d {
-            kernel,
-            stride,
-            padding,
-        }
-        | Block::AvgPool2d {
-            kernel,
-            stride,
-            padding,
-        } => {
-            let sizes = [*kernel, stride.unwrap_or(*kernel), *padding].map(|n| n as usize);
-            let mean = matches!(layer.block, Block::AvgPool2d { .. });
-            image::add_pool(graph, path, (x, shape), sizes, mean)
-        }
+        Block::MaxPool1d { .. }
+        | Block::AvgPool1d { .. }
+        | Block::MaxPool2d { .. }
+        | Block::AvgPool2d { .. } => image::add_pool(graph, path, (x, shape), &layer.block),
         Block::GlobalAvgPool {} => image::add_mean(graph, path, (x, shape)),
+        Block::GlobalMaxPool {} => image::add_maximum(graph, path, (x, shape)),
+        Block::ConvTranspose1d { .. } | Block::ConvTranspose2d { .. } => {
+            enlarge::add_conv_transpose(graph, path, (x, shape), &layer.block)
+        }
+        Block::Upsample { factor, mode } => {
+            enlarge::add_upsample(graph, path, (x, shape), *factor as usize, *mode)
+        }
         Block::Flatten {} => Ok((x, shape.flatten())),
         Block::Activation { function } => {
             let (y, function) = (graph.value(path, same), *function);

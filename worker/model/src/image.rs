@@ -205,25 +205,67 @@ pub(crate) fn add_conv(graph: &mut Graph, path: &str, x: ValueId, conv: Conv, bi
     Ok((y, shape))
 }
 
-/// Pooling by windows of `[kernel, stride, padding]`: their mean, or else their maximum.
+/// Sizes of a pooling's windows, `[kernel, stride, padding]`, and whether they run along a
+/// sequence, whether they take the mean.
+fn pool_of(block: &Block) -> ([usize; 3], bool, bool) {
+    match *block {
+        Block::MaxPool1d {
+            kernel,
+            stride,
+            padding,
+        }
+        | Block::AvgPool1d {
+            kernel,
+            stride,
+            padding,
+        }
+        | Block::MaxPool2d {
+            kernel,
+            stride,
+            padding,
+        }
+        | Block::AvgPool2d {
+            kernel,
+            stride,
+            padding,
+        } => (
+            [kernel, stride.unwrap_or(kernel), padding].map(|n| n as usize),
+            matches!(block, Block::MaxPool1d { .. } | Block::AvgPool1d { .. }),
+            matches!(block, Block::AvgPool1d { .. } | Block::AvgPool2d { .. }),
+        ),
+        _ => ([1, 1, 0], false, false),
+    }
+}
+
+/// Pooling by windows: their mean, or else their maximum.
 pub(crate) fn add_pool(
     graph: &mut Graph,
     path: &str,
     (x, shape): (ValueId, Shape),
-    [kernel, stride, padding]: [usize; 3],
-    mean: bool,
+    block: &Block,
 ) -> Added {
-    let Shape::Image {
-        channels,
-        height: in_height,
-        width: in_width,
-    } = shape
-    else {
-        let name = if mean { "avg_pool2d" } else { "max_pool2d" };
-        return Err(format!("`{name}` takes [channels, height, width]").into());
+    let ([kernel, stride, padding], line, mean) = pool_of(block);
+    let (channels, in_height, in_width) = match (shape, line) {
+        (Shape::Sequence { length, features }, true) => (features, length, 1),
+        (
+            Shape::Image {
+                channels,
+                height,
+                width,
+            },
+            false,
+        ) => (channels, height, width),
+        (_, line) => {
+            let takes = if line {
+                "[length, features]"
+            } else {
+                "[channels, height, width]"
+            };
+            return Err(format!("`{}` takes {takes}", block.type_name()).into());
+        }
     };
     let window = Window {
-        line: false,
+        line,
         channels,
         kernel,
         stride,
@@ -231,9 +273,19 @@ pub(crate) fn add_pool(
         dilation: 1,
         groups: 1,
     };
-    let (out_height, out_width) = (windows(in_height, &window), windows(in_width, &window));
+    let out_height = windows(in_height, &window);
+    let out_width = if line {
+        Some(1)
+    } else {
+        windows(in_width, &window)
+    };
     let (Some(out_height), Some(out_width)) = (out_height, out_width) else {
-        return Err(format!("a window of {kernel} x {kernel} doesn't fit").into());
+        let size = if line {
+            kernel.to_string()
+        } else {
+            format!("{kernel} x {kernel}")
+        };
+        return Err(format!("a window of {size} doesn't fit").into());
     };
     let pool = Pool {
         channels,
@@ -244,11 +296,19 @@ pub(crate) fn add_pool(
         kernel,
         stride,
         padding,
+        line,
     };
-    let shape = Shape::Image {
-        channels,
-        height: out_height,
-        width: out_width,
+    let shape = if line {
+        Shape::Sequence {
+            length: out_height,
+            features: channels,
+        }
+    } else {
+        Shape::Image {
+            channels,
+            height: out_height,
+            width: out_width,
+        }
     };
     let y = graph.value(path, shape.floats().ok_or_else(too_large)?);
     let op = match mean {
@@ -259,20 +319,47 @@ pub(crate) fn add_pool(
     Ok((y, shape))
 }
 
-/// The mean over all positions.
-pub(crate) fn add_mean(graph: &mut Graph, path: &str, (x, shape): (ValueId, Shape)) -> Added {
-    let (positions, columns) = match shape {
+/// Height, width and channels of an image, or of a sequence as one of width 1.
+fn whole(shape: Shape, block: &str) -> Result<[usize; 3], Refusal> {
+    match shape {
         Shape::Image {
             channels,
             height,
             width,
-        } => (height * width, channels),
-        Shape::Sequence { length, features } => (length, features),
+        } => Ok([height, width, channels]),
+        Shape::Sequence { length, features } => Ok([length, 1, features]),
         Shape::Flat { .. } => {
-            let message = "`global_avg_pool` takes [channels, height, width] or [length, features]";
-            return Err(message.to_owned().into());
+            let message =
+                format!("`{block}` takes [channels, height, width] or [length, features]");
+            Err(message.into())
         }
+    }
+}
+
+/// The maximum over all positions: of one window that holds them.
+pub(crate) fn add_maximum(graph: &mut Graph, path: &str, (x, shape): (ValueId, Shape)) -> Added {
+    let [in_height, in_width, channels] = whole(shape, "global_max_pool")?;
+    let kernel = in_height.max(in_width);
+    let pool = Pool {
+        channels,
+        in_height,
+        in_width,
+        out_height: 1,
+        out_width: 1,
+        kernel,
+        stride: kernel,
+        padding: 0,
+        line: false,
     };
+    let y = graph.value(path, channels);
+    graph.push(path, Op::MaxPool { x, y, pool });
+    Ok((y, Shape::flat(channels)))
+}
+
+/// The mean over all positions.
+pub(crate) fn add_mean(graph: &mut Graph, path: &str, (x, shape): (ValueId, Shape)) -> Added {
+    let [height, width, columns] = whole(shape, "global_avg_pool")?;
+    let positions = height * width;
     let y = graph.value(path, columns);
     let op = Op::Mean {
         x,

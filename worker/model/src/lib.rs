@@ -5,8 +5,12 @@
 
 mod arena;
 mod autodiff;
+mod concat;
 mod describe;
+mod duration;
 mod ends;
+mod enlarge;
+mod epoch;
 mod family;
 mod fuse;
 mod geometry;
@@ -16,6 +20,7 @@ mod input;
 mod lengths;
 mod limits;
 mod lower;
+mod norm;
 mod op;
 mod plan;
 mod quote;
@@ -28,8 +33,10 @@ mod steps;
 mod tests;
 
 pub use describe::describe_input;
+pub use duration::{Work, WorkKind};
 pub use ends::Ends;
-pub use geometry::{Attention, Conv, Pool, Tile};
+pub use epoch::{count_held_out, count_steps};
+pub use geometry::{Attention, Conv, Part, Pool, Tile, Upsample};
 pub use input::{InputDescription, Target};
 pub use lengths::Padding;
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
@@ -96,6 +103,7 @@ pub fn compile_padded(
 
 /// From the forward graph to the plan.
 fn finish(graph: Graph, train: &TrainSpec, input: &InputDescription) -> Result<Plan, FieldError> {
+    let graph = fuse::fuse_norms(graph);
     let graph = autodiff::differentiate(graph);
     let graph = fuse::fuse(graph);
     lower::lower(graph, train, input)

@@ -52,6 +52,7 @@ pub(crate) fn lower(
         k_block: K_BLOCK,
         parameters: graph.parameters,
         parameter_floats: 0,
+        statistic_floats: 0,
         values,
         arena_floats: 0,
         features: ValueId(graph.features),
@@ -121,7 +122,7 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             *columns = Some(scratch(&[groups, conv.tile_floats()])?);
             *transposed = Some(scratch(&[conv.out_channels, conv.window()])?);
         }
-        Op::Conv2dGradInput { conv, columns, .. } => {
+        Op::Conv2dGradInput { conv, columns, .. } | Op::ConvTranspose { conv, columns, .. } => {
             conv.tile = split::tile(conv, group_rows);
             *columns = Some(scratch(&[groups, conv.tile_floats()])?);
         }
@@ -182,6 +183,36 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
         } if groups > 1 => {
             *partials = Some(scratch(&[groups, 2 * *columns])?);
         }
+        Op::BatchNorm {
+            statistics,
+            partials,
+            channels,
+            ..
+        } => {
+            *partials = Some(scratch(&[groups, 2 * *channels])?);
+            values[statistics.0].floats = 3 * *channels;
+        }
+        Op::BatchNormGrad {
+            partials, channels, ..
+        } => {
+            *partials = Some(scratch(&[groups, 2 * *channels])?);
+        }
+        Op::GroupNorm {
+            scratch: s,
+            channels,
+            ..
+        } => {
+            *s = Some(scratch(&[groups, 4 * *channels])?);
+        }
+        Op::GroupNormGrad {
+            scratch: s,
+            partials,
+            channels,
+            ..
+        } => {
+            *s = Some(scratch(&[groups, 6 * *channels])?);
+            *partials = Some(scratch(&[groups, 2 * *channels])?);
+        }
         Op::ActivationBiasGrad {
             bias: Some(_),
             columns,
@@ -195,13 +226,21 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
     Some(Kernel { layer, op, groups })
 }
 
+/// Those that are trained come first, so that optimisers see nothing else; a count has room behind
+/// each of the others.
 fn place_parameters(plan: &mut Plan) {
     let mut offset = 0;
-    for parameter in &mut plan.parameters {
+    for parameter in plan.parameters.iter_mut().filter(|p| p.trained) {
         parameter.offset = offset;
         offset = (offset + parameter.floats).next_multiple_of(ALIGNMENT);
     }
+    let trained = offset;
+    for parameter in plan.parameters.iter_mut().filter(|p| !p.trained) {
+        parameter.offset = offset;
+        offset = (offset + parameter.floats + 1).next_multiple_of(ALIGNMENT);
+    }
     plan.parameter_floats = offset;
+    plan.statistic_floats = offset - trained;
 }
 
 /// A value lives from the first kernel that touches it to the last. The loss sits between forward

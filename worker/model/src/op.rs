@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stoker_domain::spec::Activation;
 
-use crate::geometry::{Attention, Conv, Pool};
+use crate::geometry::{Attention, Conv, Part, Pool, Upsample};
 use crate::recurrent::Recurrence;
 
 /// Index of a value in [`crate::Plan::values`].
@@ -118,6 +118,17 @@ pub enum Op {
         /// Gradients of the unfolded windows, a tile per group.
         columns: Option<ValueId>,
     },
+    /// y = each position's x W, added up where windows overlap, + b. `conv` is the convolution whose
+    /// gradient by its input this is: y is that input, and x has its output's shape.
+    ConvTranspose {
+        x: ValueId,
+        y: ValueId,
+        weight: ParameterId,
+        bias: Option<ParameterId>,
+        conv: Conv,
+        /// The windows of y, a tile per group.
+        columns: Option<ValueId>,
+    },
     /// y = x + b, with b along the last dimension.
     AddBias {
         x: ValueId,
@@ -174,6 +185,22 @@ pub enum Op {
         positions: usize,
         columns: usize,
     },
+    /// y = x enlarged.
+    Upsample {
+        x: ValueId,
+        y: ValueId,
+        upsample: Upsample,
+    },
+    /// dx: what the numbers made of each one give.
+    UpsampleGrad {
+        dy: ValueId,
+        dx: ValueId,
+        upsample: Upsample,
+    },
+    /// A part of y's numbers at each position = x. The parts of a y follow one another.
+    Join { x: ValueId, y: ValueId, part: Part },
+    /// y = a part of x's numbers at each position.
+    Cut { x: ValueId, y: ValueId, part: Part },
     /// y = x with each number dropped with probability `rate`, the rest scaled. In evaluation a
     /// copy.
     Dropout {
@@ -225,6 +252,74 @@ pub enum Op {
         columns: usize,
         /// The sums for gain and bias of each group.
         partials: Option<ValueId>,
+    },
+    /// y = f((x - mean) / deviation · gain + bias + residual), where f is relu or nothing. In
+    /// training mean and deviation are those of each channel over the shard's rows and positions,
+    /// and what the running ones need goes to their gradients; in evaluation they are the running
+    /// ones.
+    BatchNorm {
+        x: ValueId,
+        y: ValueId,
+        residual: Option<ValueId>,
+        gain: ParameterId,
+        bias: ParameterId,
+        /// Running mean and variance.
+        running: [ParameterId; 2],
+        /// Mean, 1 / deviation, and gain / deviation of each channel.
+        statistics: ValueId,
+        /// Mean and sum of squared deviations of each channel, per group.
+        partials: Option<ValueId>,
+        channels: usize,
+        relu: bool,
+        epsilon: f32,
+        momentum: f32,
+    },
+    /// dx of the same, and the gradients of gain and bias. `dx` may be `d`, which is changed in
+    /// place; otherwise d becomes the gradient of the residual.
+    BatchNormGrad {
+        d: ValueId,
+        x: ValueId,
+        dx: Option<ValueId>,
+        /// What relu gave, where it can't be told from x alone.
+        y: Option<ValueId>,
+        gain: ParameterId,
+        bias: ParameterId,
+        statistics: ValueId,
+        /// Two sums of each channel, per group.
+        partials: Option<ValueId>,
+        channels: usize,
+        relu: bool,
+    },
+    /// y = f((x - mean) / deviation · gain + bias), where f is relu or nothing, with mean and
+    /// deviation of each part of a row's channels over all positions.
+    GroupNorm {
+        x: ValueId,
+        y: ValueId,
+        gain: ParameterId,
+        bias: ParameterId,
+        /// Mean and 1 / deviation of each part.
+        statistics: ValueId,
+        /// Four numbers per channel, per group.
+        scratch: Option<ValueId>,
+        channels: usize,
+        parts: usize,
+        relu: bool,
+        epsilon: f32,
+    },
+    /// d becomes dx of the same; and the gradients of gain and bias.
+    GroupNormGrad {
+        d: ValueId,
+        x: ValueId,
+        gain: ParameterId,
+        bias: ParameterId,
+        statistics: ValueId,
+        /// Six numbers per channel, per group.
+        scratch: Option<ValueId>,
+        /// The sums for gain and bias of each group.
+        partials: Option<ValueId>,
+        channels: usize,
+        parts: usize,
+        relu: bool,
     },
     /// y = softmax(q kᵀ / √head_floats) v for each head.
     Attention {
@@ -333,6 +428,9 @@ impl Op {
             | Self::MaxPool { x, y, .. }
             | Self::AveragePool { x, y, .. }
             | Self::Mean { x, y, .. }
+            | Self::Upsample { x, y, .. }
+            | Self::Join { x, y, .. }
+            | Self::Cut { x, y, .. }
             | Self::Last { x, y, .. }
             | Self::Dropout { x, y, .. }
             | Self::Embedding { x, y, .. }
@@ -352,6 +450,7 @@ impl Op {
                 columns,
                 ..
             } => (vec![*x], some(&[Some(*y), *pre, *transposed, *columns])),
+            Self::ConvTranspose { x, y, columns, .. } => (vec![*x], some(&[Some(*y), *columns])),
             Self::LinearGradWeight { dy, x, .. } | Self::EmbeddingGrad { dy, x, .. } => {
                 (vec![*dy, *x], Vec::new())
             }
@@ -366,6 +465,47 @@ impl Op {
                 partials,
                 ..
             } => (vec![*dy, *x, *statistics], some(&[Some(*dx), *partials])),
+            Self::BatchNorm {
+                x,
+                y,
+                residual,
+                statistics,
+                partials,
+                ..
+            } => (
+                some(&[Some(*x), *residual]),
+                some(&[Some(*y), Some(*statistics), *partials]),
+            ),
+            Self::BatchNormGrad {
+                d,
+                x,
+                dx,
+                y,
+                statistics,
+                partials,
+                ..
+            } => (
+                some(&[Some(*d), Some(*x), *y, Some(*statistics)]),
+                some(&[Some(*d), dx.filter(|dx| dx != d), *partials]),
+            ),
+            Self::GroupNorm {
+                x,
+                y,
+                statistics,
+                scratch,
+                ..
+            } => (vec![*x], some(&[Some(*y), Some(*statistics), *scratch])),
+            Self::GroupNormGrad {
+                d,
+                x,
+                statistics,
+                scratch,
+                partials,
+                ..
+            } => (
+                vec![*d, *x, *statistics],
+                some(&[Some(*d), *scratch, *partials]),
+            ),
             Self::Attention {
                 x,
                 y,
@@ -428,6 +568,7 @@ impl Op {
             Self::LinearGradInput { dy, dx, .. }
             | Self::AveragePoolGrad { dy, dx, .. }
             | Self::MeanGrad { dy, dx, .. }
+            | Self::UpsampleGrad { dy, dx, .. }
             | Self::LastGrad { dy, dx, .. } => (vec![*dy], vec![*dx]),
             Self::Conv2dGradWeight {
                 dy,
@@ -453,7 +594,8 @@ impl Op {
         }
     }
 
-    /// The gradients of parameters that it writes.
+    /// The gradients of parameters that it writes; of running statistics, what they are updated
+    /// from.
     #[must_use]
     pub const fn gradients(&self) -> [Option<ParameterId>; 2] {
         match self {
@@ -462,6 +604,13 @@ impl Op {
             | Self::EmbeddingGrad { weight, .. } => [Some(*weight), None],
             Self::ActivationBiasGrad { bias, .. } => [*bias, None],
             Self::NormGrad { gain, bias, .. } => [Some(*gain), *bias],
+            Self::BatchNormGrad { gain, bias, .. } | Self::GroupNormGrad { gain, bias, .. } => {
+                [Some(*gain), Some(*bias)]
+            }
+            Self::BatchNorm {
+                running: [mean, variance],
+                ..
+            } => [Some(*mean), Some(*variance)],
             Self::RecurrenceGrad {
                 biases: [input, hidden],
                 ..
@@ -477,9 +626,12 @@ impl Op {
             self,
             Self::Linear { .. }
                 | Self::Conv2d { .. }
+                | Self::ConvTranspose { .. }
                 | Self::AddBias { .. }
                 | Self::Embedding { .. }
                 | Self::Norm { .. }
+                | Self::BatchNorm { .. }
+                | Self::GroupNorm { .. }
                 | Self::Recurrence { .. }
         )
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use stoker_domain::spec::TrainSpec;
 
 use crate::ends::Ends;
+use crate::geometry::is_default;
 use crate::input::InputDescription;
 use crate::lengths::Padding;
 use crate::op::{Kernel, ValueId};
@@ -35,6 +36,10 @@ pub struct Plan {
     pub parameters: Vec<Parameter>,
     /// Floats of all parameters in one buffer, padding between them included.
     pub parameter_floats: usize,
+    /// How many of them, at the end, are running statistics. Behind each one's numbers is room for
+    /// a count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub statistic_floats: usize,
     /// The values in the arena.
     pub values: Vec<Value>,
     /// Floats of the arena: of a plan with shorter ones what the largest of them takes.
@@ -78,6 +83,12 @@ impl Plan {
             .find(|plan| plan.input.width == width)
             .unwrap_or(self)
     }
+
+    /// Floats of the parameters that are trained, which come first in their buffer.
+    #[must_use]
+    pub const fn trained_floats(&self) -> usize {
+        self.parameter_floats - self.statistic_floats
+    }
 }
 
 /// Positions that are masked, to be predicted from the others (Devlin et al. 2018).
@@ -120,6 +131,18 @@ pub struct Parameter {
     pub floats: usize,
     /// How it starts.
     pub init: Init,
+    /// Whether the optimiser changes it; else it is a running statistic, whose gradient is a sum
+    /// over what was seen, with the count behind it.
+    #[serde(default = "default_true", skip_serializing_if = "is_true")]
+    pub trained: bool,
+}
+
+const fn default_true() -> bool {
+    true
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// How a parameter is stored, seen from PyTorch's row-major form.

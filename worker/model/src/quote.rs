@@ -32,7 +32,7 @@ pub struct Quote {
 }
 
 impl Plan {
-    /// Buffers of the size of the weights that the optimiser keeps: its moments, then the running
+    /// Buffers of the size of the trained weights that the optimiser keeps: its moments, then the running
     /// average of the weights where there is one.
     #[must_use]
     pub fn optimizer_slots(&self) -> usize {
@@ -54,16 +54,24 @@ impl Plan {
     pub fn quote(&self) -> Quote {
         let weights = self.parameter_floats as u64 * 4;
         let slots = self.optimizer_slots() as u64;
-        let parameters: u64 = self.parameters.iter().map(|p| p.floats as u64).sum();
+        let trained = self.trained_floats() as u64 * 4;
+        let count = |trained: bool| {
+            let some = self.parameters.iter().filter(|p| p.trained == trained);
+            some.fold((0, 0), |(count, floats), p| {
+                (count + 1, floats + p.floats as u64)
+            })
+        };
+        let ((tensors, parameters), (others, statistics)) = (count(true), count(false));
         let flops: u64 = (self.forward.iter().chain(&self.backward))
             .map(|kernel| self.flops(kernel))
             .fold(0, u64::saturating_add);
         let arena_bytes = self.arena_floats as u64 * 4;
-        let optimizer_bytes = weights * slots;
+        let optimizer_bytes = trained * slots;
         let gradient_bytes = weights * self.gradient_slots() as u64;
         let best_bytes = if self.train.keep_best { weights } else { 0 };
-        let saved = 1 + slots + u64::from(self.train.keep_best);
-        let tensors = saved * self.parameters.len() as u64;
+        let whole = 1 + u64::from(self.train.keep_best);
+        let saved = whole + slots;
+        let tensors = saved * tensors + whole * others;
         Quote {
             parameters,
             flops_per_step: flops.saturating_mul(self.shards as u64),
@@ -71,11 +79,13 @@ impl Plan {
             optimizer_bytes,
             gradient_bytes,
             peak_bytes: weights + arena_bytes + optimizer_bytes + gradient_bytes + best_bytes,
-            checkpoint_bytes: parameters * 4 * saved + tensors * HEADER_BYTES,
+            checkpoint_bytes: (parameters * saved + statistics * whole) * 4
+                + tensors * HEADER_BYTES,
         }
     }
 
-    fn flops(&self, kernel: &Kernel) -> u64 {
+    /// Operations of a kernel's products for one virtual shard.
+    pub(crate) fn flops(&self, kernel: &Kernel) -> u64 {
         let flops = match kernel.op {
             Op::Linear {
                 positions,
@@ -101,6 +111,7 @@ impl Plan {
                 recurrence.flops(self.rows)
             }
             Op::Conv2d { ref conv, .. }
+            | Op::ConvTranspose { ref conv, .. }
             | Op::Conv2dGradWeight { ref conv, .. }
             | Op::Conv2dGradInput { ref conv, .. } => conv_flops(conv, self.rows),
             _ => 0,

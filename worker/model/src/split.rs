@@ -59,9 +59,9 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
         Op::EmbeddingGrad {
             vocabulary, units, ..
         } => by_work(vocabulary * units, GROUP_FLOATS, vocabulary),
-        Op::Conv2d { ref conv, .. } | Op::Conv2dGradInput { ref conv, .. } => {
-            by_work(conv_flops(conv, rows), GROUP_FLOPS, rows)
-        }
+        Op::Conv2d { ref conv, .. }
+        | Op::Conv2dGradInput { ref conv, .. }
+        | Op::ConvTranspose { ref conv, .. } => by_work(conv_flops(conv, rows), GROUP_FLOPS, rows),
         Op::Conv2dGradWeight { ref conv, .. } => {
             let most = PARTIALS_FLOATS / (conv.window() * conv.out_channels).max(1);
             by_work(conv_flops(conv, rows), GROUP_FLOPS, rows.min(most))
@@ -70,6 +70,14 @@ pub(crate) fn groups(op: &Op, rows: usize, row_floats: usize) -> usize {
             rows * row_floats,
             GROUP_FLOATS,
             rows.min(PARTIALS_FLOATS / columns.max(1)),
+        ),
+        Op::BatchNorm { channels, .. }
+        | Op::BatchNormGrad { channels, .. }
+        | Op::GroupNorm { channels, .. }
+        | Op::GroupNormGrad { channels, .. } => by_work(
+            rows * row_floats,
+            GROUP_FLOATS,
+            rows.min(PARTIALS_FLOATS / channels.max(1)),
         ),
         _ => by_work(rows * row_floats, GROUP_FLOATS, rows),
     }

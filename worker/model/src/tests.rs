@@ -2,6 +2,7 @@
 
 mod images;
 mod lengths;
+mod pictures;
 mod sequences;
 
 use stoker_domain::FieldError;

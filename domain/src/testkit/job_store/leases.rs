@@ -170,6 +170,7 @@ fn worker(id: &str, incarnation: &str, beats: u64) -> WorkerRecord {
         draining: false,
         beats,
         registered_at: at(0),
+        profile: None,
     }
 }
 

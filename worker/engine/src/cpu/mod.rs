@@ -1,5 +1,7 @@
 //! The CPU device.
 
+mod calibrate;
+mod channels;
 pub(crate) mod lanes;
 mod loss;
 mod ops;
@@ -7,6 +9,7 @@ mod optimizer;
 mod product;
 pub(crate) mod session;
 pub(crate) mod simd;
+mod statistics;
 mod unfold;
 mod views;
 

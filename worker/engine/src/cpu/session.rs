@@ -1,5 +1,7 @@
 //! A run's memory on the CPU, and the steps over it.
 
+mod timing;
+
 use std::sync::Arc;
 
 use rayon::ThreadPool;
@@ -12,7 +14,7 @@ use super::loss::Written;
 use super::ops::{self, Context};
 use super::simd::Level;
 use super::views::Arena;
-use super::{lanes, loss, optimizer};
+use super::{lanes, loss, optimizer, statistics};
 use crate::device::{Bad, LossSum, Session, Shard};
 use crate::error::{EngineError, SAMPLES_MAX};
 
@@ -51,17 +53,17 @@ impl CpuSession {
         level: Level,
         plan: Arc<Plan>,
     ) -> Result<Self, EngineError> {
-        let weights = plan.parameter_floats;
-        let buffers = |count: usize| (0..count).map(|_| allocate(weights)).collect();
-        let optimizer: Result<Vec<_>, _> = buffers(plan.optimizer_slots());
-        let gradients: Result<Vec<_>, _> = buffers(plan.gradient_slots());
+        let (weights, trained) = (plan.parameter_floats, plan.trained_floats());
+        let buffers = |count: usize, size: usize| (0..count).map(|_| allocate(size)).collect();
+        let optimizer: Result<Vec<_>, _> = buffers(plan.optimizer_slots(), trained);
+        let gradients: Result<Vec<_>, _> = buffers(plan.gradient_slots(), weights);
         let memory = Memory {
             level,
             weights: allocate(weights)?,
             optimizer: optimizer?,
             gradients: gradients?,
             added: 0,
-            squares: vec![0.0; optimizer::chunks(weights)],
+            squares: vec![0.0; optimizer::chunks(trained)],
             arena: allocate(plan.arena_floats)?,
             losses: vec![0.0; plan.rows * plan.input.target.positions()],
             loss_weights: vec![0.0; plan.rows * plan.input.target.positions()],
@@ -151,10 +153,11 @@ impl Memory {
         ops::execute(kernel, &mut context);
     }
 
-    fn forward(&mut self, plan: &Plan, shard: &Shard<'_>, train: bool) {
+    /// What running statistics need goes to the gradients in `slot`.
+    fn forward(&mut self, plan: &Plan, shard: &Shard<'_>, train: bool, slot: usize) {
         self.load(plan, shard);
         for kernel in &plan.forward {
-            self.execute(plan, kernel, shard, train, 0);
+            self.execute(plan, kernel, shard, train, slot);
         }
     }
 
@@ -207,7 +210,7 @@ impl Memory {
         } else {
             let plan = Arc::clone(&self.plan);
             let plan = plan.of_width(width(&plan, shard));
-            self.forward(plan, shard, true);
+            self.forward(plan, shard, true, top);
             let loss = self.loss(plan, shard);
             for kernel in &plan.backward {
                 self.execute(plan, kernel, shard, true, top);
@@ -355,12 +358,15 @@ impl Session for CpuSession {
         } = &mut self.memory;
         self.pool.install(|| {
             let clip = plan.train.clip.as_ref();
-            let mean = optimizer::mean(*level, clip, weight, &gradients[0], squares);
+            statistics::update(plan, weights, &gradients[0]);
+            let trained = plan.trained_floats();
+            let (weights, gradients) = (&mut weights[..trained], &gradients[0][..trained]);
+            let mean = optimizer::mean(*level, clip, weight, gradients, squares);
             let scalars = (mean, learning_rate, step);
             let spec = &plan.train.optimizer;
             let moments = optimizer.len() - usize::from(plan.train.ema.is_some());
             let (moments, average) = optimizer.split_at_mut(moments);
-            optimizer::update(*level, spec, scalars, weights, &gradients[0], moments);
+            optimizer::update(*level, spec, scalars, weights, gradients, moments);
             if let (Some(ema), [average]) = (&plan.train.ema, average) {
                 optimizer::average(*level, ema, step, average, weights);
             }
@@ -375,7 +381,7 @@ impl Session for CpuSession {
             ..
         } = &mut self.memory;
         if let (Some(_), Some(average)) = (&plan.train.ema, optimizer.last_mut()) {
-            std::mem::swap(weights, average);
+            weights[..average.len()].swap_with_slice(average);
         }
     }
 
@@ -384,7 +390,7 @@ impl Session for CpuSession {
         let plan = Arc::clone(&memory.plan);
         let plan = plan.of_width(width(&plan, shard));
         let loss = self.pool.install(|| {
-            memory.forward(plan, shard, false);
+            memory.forward(plan, shard, false, 0);
             memory.loss(plan, shard)
         });
         let scores = &plan.values[plan.scores.0];

@@ -147,7 +147,7 @@ simd! {
 
 /// Copies without a call: a window's row often has few floats.
 #[inline(always)]
-fn copy(to: &mut [f32], from: &[f32]) {
+pub(super) fn copy(to: &mut [f32], from: &[f32]) {
     let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<16>(), from.as_chunks::<16>());
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;

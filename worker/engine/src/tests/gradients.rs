@@ -92,6 +92,9 @@ fn compare(
 ) {
     const STEP: f64 = 1e-5;
     for tensor in 0..parameters.len() {
+        if !reference.plan.parameters[tensor].trained {
+            continue;
+        }
         let scale = gradients[tensor]
             .iter()
             .fold(1e-3, |max: f64, g| max.max(g.abs()));

@@ -69,7 +69,7 @@ fn window(block: &Block) -> Window {
 }
 
 /// `[a, b]` to `[b, a]`.
-fn transpose(x: &[f64], columns: usize) -> Vec<f64> {
+pub(super) fn transpose(x: &[f64], columns: usize) -> Vec<f64> {
     let rows = x.len() / columns;
     let place = |index: usize| x[index % rows * columns + index / rows];
     (0..x.len()).map(place).collect()
@@ -155,28 +155,50 @@ pub(super) fn pool(
     [kernel, stride, padding]: [usize; 3],
     mean: bool,
 ) -> (Vec<f64>, Vec<usize>) {
+    if let &[length, features] = shape {
+        let x = transpose(x, features);
+        let sizes = [[kernel, 1], [stride, 1], [padding, 0]];
+        let (y, [rows, _]) = pool2d(&x, [features, length, 1], sizes, mean);
+        return (transpose(&y, rows), vec![rows, features]);
+    }
     let &[channels, height, width] = shape else {
-        panic!("a pooling takes images")
+        panic!("a pooling takes images or sequences")
     };
-    let count = |size: usize| (size + 2 * padding - kernel) / stride + 1;
-    let (rows, columns) = (count(height), count(width));
+    let sizes = [kernel, stride, padding].map(|size| [size; 2]);
+    let (y, [rows, columns]) = pool2d(x, [channels, height, width], sizes, mean);
+    (y, vec![channels, rows, columns])
+}
+
+/// The same, with the sizes of rows before those of columns.
+fn pool2d(
+    x: &[f64],
+    [channels, height, width]: [usize; 3],
+    [kernel, stride, padding]: [[usize; 2]; 3],
+    mean: bool,
+) -> (Vec<f64>, [usize; 2]) {
+    let count =
+        |size: usize, side: usize| (size + 2 * padding[side] - kernel[side]) / stride[side] + 1;
+    let (rows, columns) = (count(height, 0), count(width, 1));
     let mut y = Vec::new();
     for at in 0..channels * rows * columns {
         let (c, oy, ox) = (at / columns / rows, at / columns % rows, at % columns);
         let mut seen = Vec::new();
-        for (ky, kx) in (0..kernel * kernel).map(|tap| (tap / kernel, tap % kernel)) {
-            let (iy, ix) = (oy * stride + ky, ox * stride + kx);
-            if (padding..height + padding).contains(&iy) && (padding..width + padding).contains(&ix)
-            {
-                seen.push(x[(c * height + iy - padding) * width + ix - padding]);
+        for tap in 0..kernel[0] * kernel[1] {
+            let iy = oy * stride[0] + tap / kernel[1];
+            let ix = ox * stride[1] + tap % kernel[1];
+            let inside = |at: usize, side: usize, size: usize| {
+                (padding[side]..size + padding[side]).contains(&at)
+            };
+            if inside(iy, 0, height) && inside(ix, 1, width) {
+                seen.push(x[(c * height + iy - padding[0]) * width + ix - padding[1]]);
             }
         }
         y.push(match mean {
-            true => seen.iter().sum::<f64>() / (kernel * kernel) as f64,
+            true => seen.iter().sum::<f64>() / (kernel[0] * kernel[1]) as f64,
             false => seen.into_iter().fold(f64::NEG_INFINITY, f64::max),
         });
     }
-    (y, vec![channels, rows, columns])
+    (y, [rows, columns])
 }
 
 /// The mean over all positions.

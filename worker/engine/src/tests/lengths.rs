@@ -306,13 +306,32 @@ fn recurrences_and_last_positions_end_with_the_row() {
         });
     }
     let convolved = r#"{"input": [LENGTH, 3], "layers": [
-        {"type": "conv1d", "channels": 6, "kernel": 3, "stride": 2, "padding": 1},
+        {"type": "conv1d", "channels": 8, "kernel": 3, "stride": 2, "padding": 1},
         {"type": "attention", "heads": 2, "rotary": true},
         {"type": "lstm", "units": 4}, {"type": "last_position"}, {"type": "linear", "units": 3}]}"#;
     check(Case {
         model: convolved,
         columns: 3,
         per_position: false,
+        ..TOKENS
+    });
+}
+
+#[test]
+fn windows_and_norms_end_with_the_row() {
+    let pools = r#"{"input": [LENGTH, 3], "layers": [
+        {"type": "conv1d", "channels": 6, "kernel": 3, "padding": 1},
+        {"type": "max_pool1d", "kernel": 3, "stride": 1, "padding": 1, "name": "p"},
+        {"type": "group_norm", "groups": 2}, {"type": "activation", "function": "relu"},
+        {"type": "avg_pool1d", "kernel": 3, "stride": 1, "padding": 1, "name": "a"},
+        {"type": "concat", "inputs": ["p", "a"]},
+        {"type": "max_pool1d", "kernel": 2}, {"type": "linear", "units": 5},
+        {"type": "global_max_pool"}, {"type": "linear", "units": 3}]}"#;
+    check(Case {
+        model: pools,
+        columns: 3,
+        per_position: false,
+        shortest: 2,
         ..TOKENS
     });
 }

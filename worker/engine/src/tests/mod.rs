@@ -7,6 +7,8 @@ mod guard;
 mod images;
 mod lengths;
 mod losses;
+mod norms;
+mod pictures;
 mod recurrent;
 mod reference;
 mod resume;
@@ -75,7 +77,7 @@ fn plan(model: &str, train: &str, width: usize, target: Target) -> Arc<Plan> {
     Arc::new(compile(&model, &train, &input).unwrap())
 }
 
-fn cpu(threads: usize, level: Level) -> Cpu {
+pub(crate) fn cpu(threads: usize, level: Level) -> Cpu {
     Cpu::with_level(NonZeroUsize::new(threads).unwrap(), level).unwrap()
 }
 

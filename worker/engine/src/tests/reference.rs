@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
-use stoker_model::{Op, Plan};
+use stoker_model::{Op, Plan, Target};
 
-use super::{images, losses, recurrent, sequence};
+use super::{images, losses, norms, pictures, recurrent, sequence};
 use crate::TargetRows;
 use crate::cpu::lanes;
 use crate::cpu::simd::Level;
@@ -49,17 +49,74 @@ impl<'a> Reference<'a> {
         targets: TargetRows<'_>,
         step: u64,
     ) -> f64 {
+        let moments = self.moments(parameters, features, step);
         let rows = features.chunks_exact(self.plan.input.width);
         let losses = rows.enumerate().map(|(row, x)| {
             let x = x.iter().map(|&x| f64::from(x)).collect();
-            let scores = self.scores(parameters, x, row as u32, step);
-            self.row_loss(&scores, targets, row)
+            let given = self.outputs(parameters, x, row as u32, step, &moments);
+            self.row_loss(&self.in_order(given), targets, row)
         });
         losses.sum()
     }
 
+    /// Mean and variance of each channel, over all rows and positions, that each batch
+    /// normalisation sees; one after the other, since they depend on those before them.
+    pub(super) fn moments(
+        &self,
+        parameters: &[Vec<f64>],
+        features: &[f32],
+        step: u64,
+    ) -> Vec<norms::Moments> {
+        let norms = (self.layers.iter()).filter(|l| matches!(l.block, Block::BatchNorm { .. }));
+        let mut moments = Vec::new();
+        for _ in norms {
+            let rows = features.chunks_exact(self.plan.input.width).enumerate();
+            let seen = rows.map(|(row, x)| {
+                let x = x.iter().map(|&x| f64::from(x)).collect();
+                self.outputs(parameters, x, row as u32, step, &moments)
+            });
+            let seen: Vec<_> = seen.collect();
+            moments.push(norms::moments(&seen));
+        }
+        moments
+    }
+
+    /// The scores of all rows in evaluation, without dropout.
+    pub(super) fn by_running(&self, parameters: &[Vec<f64>], features: &[f32]) -> Vec<f64> {
+        let names = self.plan.parameters.iter().zip(parameters);
+        let of = |end: &'static str| names.clone().filter(move |(p, _)| p.name.ends_with(end));
+        let pairs = of("running_mean").zip(of("running_var"));
+        let moments: Vec<_> = pairs
+            .map(|((_, mean), (_, variance))| norms::Moments::new(mean, variance))
+            .collect();
+        let rows = features.chunks_exact(self.plan.input.width);
+        let scores = rows.flat_map(|x| {
+            let x = x.iter().map(|&x| f64::from(x)).collect();
+            self.in_order(self.outputs(parameters, x, 0, 0, &moments))
+        });
+        scores.collect()
+    }
+
+    /// An image of scores by positions, where the target holds a class at each; else as it is.
+    fn in_order(&self, (x, shape): (Vec<f64>, Vec<usize>)) -> Vec<f64> {
+        match (self.plan.input.target, &*shape) {
+            (Target::Sequence { .. }, [_, height, width]) => images::transpose(&x, height * width),
+            _ => x,
+        }
+    }
+
+    /// What the model gives for a row, with its shape: up to the first batch normalisation that
+    /// there are no `moments` for.
     #[expect(clippy::too_many_lines, reason = "a definition per block")]
-    fn scores(&self, parameters: &[Vec<f64>], x: Vec<f64>, row: u32, step: u64) -> Vec<f64> {
+    fn outputs(
+        &self,
+        parameters: &[Vec<f64>],
+        x: Vec<f64>,
+        row: u32,
+        step: u64,
+        moments: &[norms::Moments],
+    ) -> (Vec<f64>, Vec<usize>) {
+        let mut moments = moments.iter();
         let mut parameters = parameters.iter();
         let mut next = || parameters.next().unwrap().as_slice();
         let mut sites = self
@@ -104,6 +161,18 @@ impl<'a> Reference<'a> {
                 }
                 Block::RmsNorm { epsilon } => {
                     sequence::norm(&mut x, next(), None, f64::from(epsilon));
+                }
+                Block::BatchNorm { epsilon, .. } => {
+                    let (gain, bias, _, _) = (next(), next(), next(), next());
+                    let Some(moments) = moments.next() else {
+                        return (x, shape);
+                    };
+                    norms::batch_norm(&mut x, &shape, moments, gain, bias, f64::from(epsilon));
+                }
+                Block::GroupNorm { groups, epsilon } => {
+                    let (gain, bias) = (next(), next());
+                    let groups = groups as usize;
+                    norms::group_norm(&mut x, &shape, groups, gain, bias, f64::from(epsilon));
                 }
                 Block::Attention {
                     heads,
@@ -156,7 +225,27 @@ impl<'a> Reference<'a> {
                     let bias = bias.then(&mut next);
                     (x, shape) = images::conv(&x, &shape, weight, bias, &layer.block);
                 }
-                Block::MaxPool2d {
+                Block::Concat {} => (x, shape) = pictures::concat(&inputs),
+                Block::ConvTranspose1d { bias, .. } | Block::ConvTranspose2d { bias, .. } => {
+                    let weight = next();
+                    let bias = bias.then(&mut next);
+                    (x, shape) = pictures::conv_transpose(&x, &shape, weight, bias, &layer.block);
+                }
+                Block::Upsample { factor, mode } => {
+                    (x, shape) = pictures::upsample(&x, &shape, factor as usize, mode);
+                }
+                Block::GlobalMaxPool {} => (x, shape) = pictures::maximum(&x, &shape),
+                Block::MaxPool1d {
+                    kernel,
+                    stride,
+                    padding,
+                }
+                | Block::AvgPool1d {
+                    kernel,
+                    stride,
+                    padding,
+                }
+                | Block::MaxPool2d {
                     kernel,
                     stride,
                     padding,
@@ -167,7 +256,10 @@ impl<'a> Reference<'a> {
                     padding,
                 } => {
                     let sizes = [kernel, stride.unwrap_or(kernel), padding].map(|n| n as usize);
-                    let mean = matches!(layer.block, Block::AvgPool2d { .. });
+                    let mean = matches!(
+                        layer.block,
+                        Block::AvgPool1d { .. } | Block::AvgPool2d { .. }
+                    );
                     (x, shape) = images::pool(&x, &shape, sizes, mean);
                 }
                 Block::GlobalAvgPool {} => (x, shape) = images::mean(&x, &shape),
@@ -183,7 +275,7 @@ impl<'a> Reference<'a> {
                 named.insert(name.clone(), (x.clone(), shape.clone()));
             }
         }
-        x
+        (x, shape)
     }
 
     fn drop(&self, x: &mut [f64], rate: f32, site: u16, row: u32, step: u64) {

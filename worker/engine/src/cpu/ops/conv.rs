@@ -11,15 +11,15 @@ use super::{Context, Epilogue, depthwise, each_group, gradient, transpose};
 
 /// A tile: which images of a group, and which of their output rows.
 #[derive(Debug, Clone, Copy)]
-struct Cut {
+pub(super) struct Cut {
     image: usize,
     images: usize,
-    row: usize,
-    rows: usize,
+    pub(super) row: usize,
+    pub(super) rows: usize,
 }
 
 /// The tiles of `images` images, in order.
-fn tiles(conv: &Conv, images: usize) -> impl Iterator<Item = Cut> {
+pub(super) fn tiles(conv: &Conv, images: usize) -> impl Iterator<Item = Cut> {
     let (tile, out_height) = (conv.tile, conv.out_height);
     (0..images).step_by(tile.images).flat_map(move |image| {
         (0..out_height).step_by(tile.rows).map(move |row| Cut {
@@ -33,24 +33,24 @@ fn tiles(conv: &Conv, images: usize) -> impl Iterator<Item = Cut> {
 
 impl Cut {
     /// Windows in the tile.
-    const fn positions(&self, conv: &Conv) -> usize {
+    pub(super) const fn positions(&self, conv: &Conv) -> usize {
         self.images * self.rows * conv.out_width
     }
 
     /// Where the tile's outputs are in a group's `[images, positions, out_channels]`.
-    const fn outputs(&self, conv: &Conv) -> std::ops::Range<usize> {
+    pub(super) const fn outputs(&self, conv: &Conv) -> std::ops::Range<usize> {
         let first = (self.image * conv.out_height + self.row) * conv.out_width;
         first * conv.out_channels..(first + self.positions(conv)) * conv.out_channels
     }
 
     /// Where an image of the tile is in a group's inputs.
-    const fn input(&self, conv: &Conv, index: usize) -> std::ops::Range<usize> {
+    pub(super) const fn input(&self, conv: &Conv, index: usize) -> std::ops::Range<usize> {
         let first = (self.image + index) * conv.in_floats();
         first..first + conv.in_floats()
     }
 
     /// Floats of one image's windows.
-    const fn image_columns(&self, conv: &Conv) -> usize {
+    pub(super) const fn image_columns(&self, conv: &Conv) -> usize {
         self.rows * conv.out_width * conv.window()
     }
 
@@ -95,7 +95,14 @@ impl Cut {
         }
     }
 
-    fn fold(&self, level: Level, conv: &Conv, part: usize, dx: &mut [f32], columns: &[f32]) {
+    pub(super) fn fold(
+        &self,
+        level: Level,
+        conv: &Conv,
+        part: usize,
+        dx: &mut [f32],
+        columns: &[f32],
+    ) {
         let each = columns.chunks_exact(self.image_columns(conv));
         for (index, columns) in each.enumerate() {
             let image = &mut dx[self.input(conv, index)];

@@ -5,10 +5,14 @@
 //! order.
 
 mod attention;
+mod batch_norm;
 mod conv;
+mod conv_transpose;
 mod depthwise;
 mod elementwise;
 mod embedding;
+mod group_norm;
+mod join;
 mod last;
 mod linear;
 mod mask;
@@ -16,6 +20,7 @@ mod norm;
 mod pool;
 mod recurrence;
 mod rotary;
+mod upsample;
 
 use rayon::prelude::*;
 use stoker_domain::spec::Activation;
@@ -31,9 +36,10 @@ pub(crate) struct Context<'a> {
     pub(crate) level: Level,
     pub(crate) arena: Arena<'a>,
     pub(crate) weights: &'a [f32],
-    /// Gradients of the parameters, written by the way back.
+    /// Gradients of the parameters, written by the way back; those of running statistics are sums
+    /// that the way forward writes.
     pub(crate) gradients: &'a mut [f32],
-    /// Whether dropout drops.
+    /// Whether dropout drops, and batches are normalised by their own statistics.
     pub(crate) train: bool,
     /// Steps made before this one.
     pub(crate) step: u64,
@@ -100,6 +106,7 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::Conv2d { .. } => conv::forward(&kernel.op, groups, context),
         Op::Conv2dGradWeight { .. } => conv::grad_weight(&kernel.op, groups, context),
         Op::Conv2dGradInput { .. } => conv::grad_input(&kernel.op, groups, context),
+        Op::ConvTranspose { .. } => conv_transpose::forward(&kernel.op, groups, context),
         Op::MaxPool { x, y, pool } => pool::forward((*x, *y), pool, groups, context),
         Op::MaxPoolGrad { dy, x, y, dx, pool } => {
             pool::grad([*dy, *x, *y, *dx], pool, groups, context);
@@ -112,6 +119,12 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::MeanGrad {
             dy, dx, columns, ..
         } => pool::mean_grad((*dy, *dx), *columns, groups, context),
+        Op::Upsample { x, y, upsample } => upsample::forward((*x, *y), upsample, groups, context),
+        Op::UpsampleGrad { dy, dx, upsample } => {
+            upsample::grad((*dy, *dx), upsample, groups, context);
+        }
+        Op::Join { x, y, part } => join::join((*x, *y), *part, groups, context),
+        Op::Cut { x, y, part } => join::cut((*x, *y), *part, groups, context),
         Op::ToChannelsLast {
             x,
             y,
@@ -150,6 +163,10 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::EmbeddingGrad { .. } => embedding::grad(&kernel.op, groups, context),
         Op::Norm { .. } => norm::forward(&kernel.op, groups, context),
         Op::NormGrad { .. } => norm::grad(&kernel.op, groups, context),
+        Op::BatchNorm { .. } => batch_norm::forward(&kernel.op, groups, context),
+        Op::BatchNormGrad { .. } => batch_norm::grad(&kernel.op, groups, context),
+        Op::GroupNorm { .. } => group_norm::forward(&kernel.op, groups, context),
+        Op::GroupNormGrad { .. } => group_norm::grad(&kernel.op, groups, context),
         Op::Attention { .. } => attention::forward(&kernel.op, groups, context),
         Op::AttentionGrad { .. } => attention::grad(&kernel.op, groups, context),
         Op::Mask { d } => mask::zero(*d, groups, context),

@@ -4,7 +4,7 @@
 use stoker_model::{Pool, ValueId};
 
 use super::super::lanes;
-use super::{Context, each_group};
+use super::{Context, RowEnds, each_group};
 
 /// Channels that the way back does at a time.
 const CHANNELS: usize = 64;
@@ -43,7 +43,15 @@ fn sizes(pool: &Pool) -> (usize, usize) {
     )
 }
 
-/// y = each window's maximum.
+/// The windows of a row that may end early: they see nothing after its end.
+fn cut(pool: &Pool, ends: Option<RowEnds<'_>>, row: usize) -> Pool {
+    Pool {
+        in_height: ends.map_or(pool.in_height, |ends| ends.of(row)),
+        ..*pool
+    }
+}
+
+/// y = each window's maximum; 0 where a window is after the row's end.
 pub(super) fn forward(
     (x, y): (ValueId, ValueId),
     pool: &Pool,
@@ -52,14 +60,20 @@ pub(super) fn forward(
 ) {
     let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
     let (input, output) = sizes(pool);
+    let ends = context.ends(x);
     let [x, y] = context.arena.views([x, y]);
     each_group(
         groups,
         [(x, rows * input), (y, rows * output)],
-        |_, [x, y]| {
-            for (x, y) in x.chunks_exact(input).zip(y.chunks_exact_mut(output)) {
-                for (out, numbers) in windows(pool) {
+        |group, [x, y]| {
+            let each = x.chunks_exact(input).zip(y.chunks_exact_mut(output));
+            for (row, (x, y)) in (group * rows..).zip(each) {
+                for (out, numbers) in windows(&cut(pool, ends, row)) {
                     let y = &mut y[out..out + pool.channels];
+                    if numbers.clone().next().is_none() {
+                        y.fill(0.0);
+                        continue;
+                    }
                     y.fill(f32::NEG_INFINITY);
                     for at in numbers {
                         lanes::maximum(level, y, &x[at..at + pool.channels]);
@@ -74,6 +88,7 @@ pub(super) fn forward(
 pub(super) fn grad(values: [ValueId; 4], pool: &Pool, groups: usize, context: &mut Context<'_>) {
     let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
     let (input, output) = sizes(pool);
+    let ends = context.ends(values[1]);
     let [dy, x, y, dx] = context.arena.views(values);
     let sizes = [
         (dy, rows * output),
@@ -81,12 +96,12 @@ pub(super) fn grad(values: [ValueId; 4], pool: &Pool, groups: usize, context: &m
         (y, rows * output),
         (dx, rows * input),
     ];
-    each_group(groups, sizes, |_, [dy, x, y, dx]| {
+    each_group(groups, sizes, |group, [dy, x, y, dx]| {
         dx.fill(0.0);
         let outputs = dy.chunks_exact(output).zip(y.chunks_exact(output));
         let inputs = x.chunks_exact(input).zip(dx.chunks_exact_mut(input));
-        for ((dy, y), (x, dx)) in outputs.zip(inputs) {
-            for (out, numbers) in windows(pool) {
+        for (row, ((dy, y), (x, dx))) in (group * rows..).zip(outputs.zip(inputs)) {
+            for (out, numbers) in windows(&cut(pool, ends, row)) {
                 give(
                     level,
                     pool.channels,
@@ -134,7 +149,7 @@ pub(super) fn average(
 ) {
     let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
     let (input, output) = sizes(pool);
-    let share = share_of(pool.kernel * pool.kernel);
+    let share = share_of(pool.window());
     let [x, y] = context.arena.views([x, y]);
     let buffers = [(x, rows * input), (y, rows * output)];
     each_group(groups, buffers, |_, [x, y]| {
@@ -160,7 +175,7 @@ pub(super) fn average_grad(
 ) {
     let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
     let (input, output) = sizes(pool);
-    let share = share_of(pool.kernel * pool.kernel);
+    let share = share_of(pool.window());
     let [dy, dx] = context.arena.views([dy, dx]);
     let buffers = [(dy, rows * output), (dx, rows * input)];
     each_group(groups, buffers, |_, [dy, dx]| {
