@@ -8,6 +8,7 @@ use crate::error::EngineError;
 use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
 use crate::gang::Gang;
+use crate::lengths::There;
 use crate::metric::{Metric, Sources};
 
 /// The sums over all batches of a virtual shard, or of a subtree of them.
@@ -91,6 +92,7 @@ impl Evaluation<'_> {
             metrics: self.sources.make()?,
             loss: LossSum::default(),
         };
+        let mut there = There::default();
         let batches = self.order.len().div_ceil(self.plan.rows * self.plan.shards);
         for batch in 0..batches as u64 {
             let place = Place {
@@ -110,9 +112,10 @@ impl Evaluation<'_> {
                 return Err(explain_loss(found, self.feed.ids()));
             }
             part.loss += loss;
+            let outputs = self.plan.outputs / self.plan.input.target.positions();
+            let (scores, targets) = there.of((scores, outputs), rows.targets, rows.lengths);
             for metric in &mut part.metrics {
-                let outputs = self.plan.outputs / self.plan.input.target.positions();
-                metric.update(scores, outputs, rows.targets)?;
+                metric.update(scores, outputs, targets)?;
             }
         }
         Ok(part)

@@ -8,10 +8,12 @@ use stoker_model::Span;
 
 use crate::device::Shard;
 use crate::error::EngineError;
+use crate::lengths::Lengths;
 use crate::masking::Masks;
 use crate::normalise::{Statistics, fit, index_of};
+use crate::order::shuffle_epoch;
 use crate::philox::{Purpose, Stream};
-use crate::table::{Table, TargetRows, Targets};
+use crate::table::{NOT_COUNTED, Table, TargetRows, Targets};
 use crate::transform::{Preprocess, PreprocessKind, Transform};
 
 /// What a batch is for.
@@ -44,6 +46,9 @@ pub(crate) struct Feed {
     classes: Vec<u32>,
     values: Vec<f32>,
     ids: Vec<u64>,
+    /// Where rows end early: the lengths of all, and of those in the shard.
+    lengths: Option<Lengths>,
+    shard_lengths: Vec<u32>,
     /// What hides tokens that are to be predicted.
     masks: Option<Masks>,
 }
@@ -68,6 +73,7 @@ impl Feed {
         preprocess: Vec<Preprocess>,
         (train, ids): (&[u64], &[Span]),
         saved: Option<&[Statistics]>,
+        lengths: Option<Lengths>,
     ) -> Result<Self, EngineError> {
         let mut saved = saved.map(<[Statistics]>::iter);
         let width = table.width();
@@ -78,7 +84,8 @@ impl Feed {
                     Step::Custom(Arc::new(Mutex::new(transform)))
                 }
                 (PreprocessKind::Normalise(config), None) => {
-                    Step::Normalise(Arc::new(fit(config, &table, train, ids)))
+                    let floats = |row| lengths.as_ref().map_or(width, |all| all.floats(row));
+                    Step::Normalise(Arc::new(fit(config, &table, (train, ids), floats)))
                 }
                 (PreprocessKind::Normalise(_), Some(saved)) => {
                     let statistics = saved
@@ -93,19 +100,16 @@ impl Feed {
             };
             steps.push((apply, step));
         }
-        Ok(Self::with_steps(table, seed, (rows, rows * shards), steps))
+        let shape = (rows, rows * shards);
+        Ok(Self::with_steps(table, seed, shape, steps, lengths))
     }
 
     /// The same for another rank.
     pub(crate) fn fork(&self) -> Self {
         let shape = (self.rows, self.batch_rows);
-        Self::with_steps(
-            Arc::clone(&self.table),
-            self.seed,
-            shape,
-            self.steps.clone(),
-        )
-        .with_masks(self.masks)
+        let (table, steps) = (Arc::clone(&self.table), self.steps.clone());
+        Self::with_steps(table, self.seed, shape, steps, self.lengths.clone())
+            .with_masks(self.masks)
     }
 
     fn with_steps(
@@ -113,6 +117,7 @@ impl Feed {
         seed: u64,
         (rows, batch_rows): (usize, usize),
         steps: Vec<(Apply, Step)>,
+        lengths: Option<Lengths>,
     ) -> Self {
         let targets = rows * table.targets_per_row();
         let (classes, values) = match table.targets() {
@@ -128,6 +133,8 @@ impl Feed {
             classes: Vec::with_capacity(classes),
             values: Vec::with_capacity(values),
             ids: Vec::with_capacity(rows),
+            shard_lengths: Vec::with_capacity(if lengths.is_some() { rows } else { 0 }),
+            lengths,
             masks: None,
             table,
         }
@@ -170,12 +177,18 @@ impl Feed {
         self.ids.clear();
         self.ids
             .extend_from_slice(&order[first..(first + self.rows).min(end)]);
-        self.copy_rows();
+        let (width, targets) = (self.table.width(), self.table.targets_per_row());
+        let (width, targets) = match &self.lengths {
+            Some(lengths) => lengths.cut(lengths.bucket(&order[start..end]), targets),
+            None => (width, targets),
+        };
+        self.copy_rows(targets);
         if !self.ids.is_empty() {
             self.preprocess(place)
-                .and_then(|()| self.hide(place))
+                .and_then(|()| self.hide(place, targets))
                 .map_err(|error| error.about(&self.ids))?;
         }
+        self.cut_features(width);
         let targets = match self.table.targets() {
             Targets::Classes(_) => TargetRows::Classes(&self.classes),
             Targets::Values { .. } => TargetRows::Values(&self.values),
@@ -185,12 +198,14 @@ impl Feed {
         Ok(Shard {
             features: &self.features,
             targets,
+            lengths: &self.shard_lengths,
             first_row: u32::try_from(place.shard * self.rows).unwrap_or(u32::MAX),
             step: place.step,
         })
     }
 
-    fn copy_rows(&mut self) {
+    /// Copies features, and the first targets of each row.
+    fn copy_rows(&mut self, targets: usize) {
         self.features.clear();
         self.classes.clear();
         self.values.clear();
@@ -201,7 +216,7 @@ impl Feed {
                 Targets::Classes(classes) => {
                     let count = self.table.targets_per_row();
                     self.classes
-                        .extend_from_slice(&classes[row * count..][..count]);
+                        .extend_from_slice(&classes[row * count..][..targets]);
                 }
                 Targets::Values { values, width } => {
                     self.values
@@ -212,8 +227,32 @@ impl Feed {
         }
     }
 
-    /// Hides tokens: those of training rows anew in each step, those of held-out rows always alike.
-    fn hide(&mut self, place: Place) -> Result<(), EngineError> {
+    /// Leaves the first numbers of each row, and notes where the rows end.
+    fn cut_features(&mut self, width: usize) {
+        let Some(lengths) = &self.lengths else {
+            return;
+        };
+        let full = self.table.width();
+        for row in 0..self.ids.len() {
+            (self.features).copy_within(row * full..row * full + width, row * width);
+        }
+        self.features.truncate(self.ids.len() * width);
+        self.shard_lengths.clear();
+        (self.shard_lengths).extend(self.ids.iter().map(|&row| lengths.of(row)));
+    }
+
+    /// Puts the rows of an epoch in order: at random, those of a batch of similar length where rows
+    /// end early.
+    pub(crate) fn order_epoch(&mut self, epoch: u64, train: &[u64], order: &mut Vec<u64>) {
+        shuffle_epoch(self.seed, epoch, train, order);
+        if let Some(lengths) = &mut self.lengths {
+            lengths.arrange(self.seed, epoch, self.batch_rows, order);
+        }
+    }
+
+    /// Hides tokens, and appends `targets` classes for each row: those of training rows anew in each
+    /// step, those of held-out rows always alike.
+    fn hide(&mut self, place: Place, targets: usize) -> Result<(), EngineError> {
         let Some(masks) = &self.masks else {
             return Ok(());
         };
@@ -231,7 +270,9 @@ impl Feed {
                     (stream, id as u32)
                 }
             };
-            masks.hide(row, &mut self.classes, at)?;
+            let there = (self.lengths.as_ref()).map_or(row.len(), |lengths| lengths.floats(id));
+            masks.hide(&mut row[..there], &mut self.classes, at)?;
+            self.classes.resize((index + 1) * targets, NOT_COUNTED);
         }
         Ok(())
     }

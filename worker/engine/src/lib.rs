@@ -12,6 +12,7 @@ mod explain;
 mod feed;
 mod gang;
 mod init;
+mod lengths;
 mod loss_tree;
 mod masking;
 mod math;

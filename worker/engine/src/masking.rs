@@ -12,6 +12,7 @@ const MASKED: u32 = 3_435_973_836;
 const CHANGED: u32 = 3_865_470_566;
 
 /// Hides tokens of rows.
+#[derive(Clone, Copy)]
 pub(crate) struct Masks {
     share: f32,
     token: f32,

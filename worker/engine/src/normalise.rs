@@ -41,9 +41,13 @@ impl Moments {
         self.squares += off * (x - self.mean);
     }
 
-    /// Offset and factor. Numbers that never change are only moved.
+    /// Offset and factor. Numbers that never change are only moved, and those that are never there
+    /// left alone.
     #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
     fn scaling(&self, scale: Scale) -> (f32, f32) {
+        if self.count == 0.0 {
+            return (0.0, 1.0);
+        }
         let (offset, span) = match scale {
             Scale::Standard => (self.mean, (self.squares / self.count).sqrt()),
             Scale::MinMax => (self.min, self.max - self.min),
@@ -53,8 +57,14 @@ impl Moments {
     }
 }
 
-/// Takes the statistics of `rows`. What is in `ids` is left as it is.
-pub(crate) fn fit(config: Normalise, table: &Table, rows: &[u64], ids: &[Span]) -> Statistics {
+/// Takes the statistics of `rows`, of each of which `floats` numbers are there. What is in `ids` is
+/// left as it is.
+pub(crate) fn fit(
+    config: Normalise,
+    table: &Table,
+    (rows, ids): (&[u64], &[Span]),
+    floats: impl Fn(u64) -> usize,
+) -> Statistics {
     let width = table.width();
     let mut is_id = vec![false; width];
     for span in ids {
@@ -66,7 +76,8 @@ pub(crate) fn fit(config: Normalise, table: &Table, rows: &[u64], ids: &[Span]) 
     };
     let mut moments = vec![Moments::NONE; groups];
     for &row in rows {
-        for (index, &x) in table.row(index_of(row)).iter().enumerate() {
+        let there = &table.row(index_of(row))[..floats(row)];
+        for (index, &x) in there.iter().enumerate() {
             if !is_id[index] {
                 moments[index % groups].add(f64::from(x));
             }
@@ -105,7 +116,7 @@ mod tests {
     fn normalised(mode: Scale, per: Per) -> Vec<f32> {
         let features = vec![0.0, 10.0, 5.0, 2.0, 30.0, 5.0, 100.0, 100.0, 100.0];
         let table = Table::new(features, 3, Targets::Classes(vec![0; 3])).unwrap();
-        let statistics = fit(Normalise { mode, per }, &table, &[0, 1], &[]);
+        let statistics = fit(Normalise { mode, per }, &table, (&[0, 1], &[]), |_| 3);
         let mut rows = [table.row(0), table.row(1)].concat();
         statistics.apply(&mut rows);
         rows
@@ -129,7 +140,7 @@ mod tests {
             mode: Scale::MinMax,
             per: Per::All,
         };
-        let Statistics { offset, factor } = fit(config, &table, &[0, 1], &[id]);
+        let Statistics { offset, factor } = fit(config, &table, (&[0, 1], &[id]), |_| 2);
         assert_eq!((offset, factor), (vec![0.0, 1.0], vec![1.0, 0.5]));
         let mean: f32 = normalised(Scale::Standard, Per::All).iter().sum();
         assert!(mean.abs() < 1e-5);

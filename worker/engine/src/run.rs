@@ -27,7 +27,7 @@ use crate::loss_tree::LossTree;
 use crate::metric::Sources;
 use crate::monitor::Monitor;
 use crate::observer::{Control, Observer, StepReport};
-use crate::order::{Split, shuffle_epoch};
+use crate::order::Split;
 use crate::schedule::learning_rate;
 use crate::tensors::{Metadata, VERSION, write_checkpoint, write_weights};
 
@@ -197,12 +197,8 @@ impl Run {
     fn train_step(&mut self) -> Result<Option<StepReport>, EngineError> {
         let epoch = self.step / self.steps_per_epoch;
         if self.ordered != Some(epoch) {
-            shuffle_epoch(
-                self.plan.train.seed,
-                epoch,
-                &self.rows.train,
-                &mut self.order,
-            );
+            self.feed
+                .order_epoch(epoch, &self.rows.train, &mut self.order);
             self.ordered = Some(epoch);
         }
         let own = self.train_shards();

@@ -107,6 +107,7 @@ fn plan(
         width: shape.iter().product(),
         shape: shape.to_vec(),
         vocabulary: tokens,
+        columns: Vec::new(),
         target,
     };
     let (model, train) = (

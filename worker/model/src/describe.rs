@@ -31,11 +31,12 @@ pub fn describe_input(
         let message = format!("{width} numbers per row, 1 to {WIDTH_MAX} allowed");
         errors.push(FieldError::new("data.features", message));
     }
+    let vocabulary = vocabulary(&features, data.padding);
     let target = match &data.target {
         Some(name) => find(schema, name)
             .and_then(|column| describe_target(column, &train.loss))
             .map_err(|message| errors.push(FieldError::new("data.target", message))),
-        None => describe_features(&features, usize_of(width), &train.loss)
+        None => describe_features(vocabulary, usize_of(width), &train.loss)
             .map_err(|message| errors.push(FieldError::new("train.loss", message))),
     };
     match target {
@@ -47,7 +48,7 @@ pub fn describe_input(
                 }
                 _ => vec![usize_of(width)],
             },
-            vocabulary: vocabulary(&features),
+            vocabulary,
             columns: columns(&features),
             target,
         }),
@@ -56,12 +57,13 @@ pub fn describe_input(
 }
 
 /// One more than the largest value, where all columns hold whole numbers from 0 that single
-/// precision holds exactly.
-fn vocabulary(features: &[&Column]) -> Option<usize> {
+/// precision holds exactly. Padding may be below.
+fn vocabulary(features: &[&Column], padding: Option<f32>) -> Option<usize> {
     let mut largest = 0.0_f64;
     for column in features {
         let statistics = column.statistics.as_ref()?;
-        if column.kind != ColumnKind::Integer || statistics.min < 0.0 {
+        let is_padding = padding.map(f64::from) == Some(statistics.min);
+        if column.kind != ColumnKind::Integer || (statistics.min < 0.0 && !is_padding) {
             return None;
         }
         largest = largest.max(statistics.max);
@@ -84,7 +86,7 @@ fn columns(features: &[&Column]) -> Vec<InputColumn> {
             name: column.name.clone(),
             first: first - width,
             width,
-            vocabulary: vocabulary(&[column]),
+            vocabulary: vocabulary(&[column], None),
         }
     };
     features.iter().map(place).collect()
@@ -192,9 +194,13 @@ fn describe_target(column: &Column, loss: &Loss) -> Result<Target, String> {
 }
 
 /// What is predicted where the target is the features themselves.
-fn describe_features(features: &[&Column], width: usize, loss: &Loss) -> Result<Target, String> {
+fn describe_features(
+    vocabulary: Option<usize>,
+    width: usize,
+    loss: &Loss,
+) -> Result<Target, String> {
     match loss {
-        Loss::CrossEntropy { .. } => match vocabulary(features) {
+        Loss::CrossEntropy { .. } => match vocabulary {
             Some(classes) if classes as u64 <= CLASSES_MAX => Ok(Target::Masked {
                 classes,
                 positions: width,

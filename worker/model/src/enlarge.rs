@@ -117,6 +117,7 @@ impl Transposed {
             line: self.line,
             gap: 0,
             cuts: 0,
+            patches: 0,
         })
     }
 }

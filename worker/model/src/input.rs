@@ -125,6 +125,12 @@ impl Target {
         }
     }
 
+    /// Whether there is a class at each position of a row.
+    #[must_use]
+    pub const fn per_position(self) -> bool {
+        matches!(self, Self::Sequence { .. } | Self::Masked { .. })
+    }
+
     /// Predictions per row, each of `outputs() / positions()` numbers: 1 but for sequences.
     #[must_use]
     pub const fn positions(self) -> usize {

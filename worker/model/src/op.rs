@@ -410,6 +410,8 @@ pub enum Op {
         rotary: Option<ValueId>,
         scratch: Option<ValueId>,
     },
+    /// d = 0 at the positions after each row's end.
+    Mask { d: ValueId },
     /// y = the cosines, then the sines, of each position's angles: one for each of the `pairs` of
     /// a head. The same for all rows.
     Angles {
@@ -680,7 +682,7 @@ impl Op {
                 some(&[Some(*d), *partials]),
             ),
             Self::MaxPoolGrad { dy, x, y, dx, .. } => (vec![*dy, *x, *y], vec![*dx]),
-            Self::DropoutGrad { d, .. } => (vec![*d], vec![*d]),
+            Self::Mask { d } | Self::DropoutGrad { d, .. } => (vec![*d], vec![*d]),
         }
     }
 

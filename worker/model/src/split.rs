@@ -172,7 +172,7 @@ pub(crate) fn cut(conv: &mut Conv, group_rows: usize) {
 }
 
 /// The tile of a convolution whose groups have `group_rows` images.
-fn tile(conv: &Conv, group_rows: usize) -> Tile {
+pub(crate) fn tile(conv: &Conv, group_rows: usize) -> Tile {
     let row_floats = conv.out_width * conv.window();
     let image_floats = row_floats.saturating_mul(conv.out_height);
     let floats = TILE_FLOATS.max(TILE_WINDOWS.saturating_mul(conv.window()));

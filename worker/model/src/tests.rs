@@ -2,6 +2,7 @@
 
 mod columns;
 mod images;
+mod lengths;
 mod pictures;
 mod sequences;
 

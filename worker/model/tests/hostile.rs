@@ -317,6 +317,7 @@ fn input() -> impl Strategy<Value = InputDescription> {
             width: image.map_or(width, |image| image.iter().product()),
             shape: image.map_or_else(|| vec![width], |image| image.to_vec()),
             vocabulary,
+            columns: Vec::new(),
             target,
         })
 }
@@ -362,6 +363,7 @@ fn plain(width: usize, target: Target) -> InputDescription {
         width,
         shape: vec![width],
         vocabulary: Some(50),
+        columns: Vec::new(),
         target,
     }
 }

@@ -10,9 +10,9 @@ use stoker_model::{InputDescription, Plan, Target, Work, WorkKind, compile};
 use super::session::CpuSession;
 use super::{Cpu, device_class};
 use crate::error::EngineError;
-use crate::init::initial_weights;
+use crate::init::initialise;
 use crate::philox::{Purpose, Stream};
-use crate::{Session as _, Shard, TargetRows};
+use crate::{Session, Shard, TargetRows};
 
 /// Times that each kernel is run; its shortest time counts.
 const ROUNDS: usize = 9;
@@ -136,8 +136,9 @@ impl Cpu {
         now: &(dyn Fn() -> Duration + Sync),
     ) -> Result<Vec<(Work, Duration)>, EngineError> {
         let plan = Arc::new(plan(sample)?);
-        let mut session = CpuSession::new(Arc::clone(&self.pool), self.level, Arc::clone(&plan))?;
-        session.write(&initial_weights(&plan), &[]);
+        let mut session =
+            CpuSession::of_rank(Arc::clone(&self.pool), self.level, Arc::clone(&plan), 1)?;
+        Session::write(&mut session, 0, &mut |weights| initialise(&plan, weights));
         let stream = Stream::new(0, Purpose::Init, 0, 0);
         let (rows, outputs) = (plan.rows, plan.input.target.positions());
         let feature = |index: u64| match sample.tokens {
@@ -149,6 +150,7 @@ impl Cpu {
         let shard = Shard {
             features: &features,
             targets: TargetRows::Classes(&classes),
+            lengths: &[],
             first_row: 0,
             step: 0,
         };

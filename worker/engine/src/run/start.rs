@@ -13,6 +13,7 @@ use crate::error::EngineError;
 use crate::feed::Feed;
 use crate::gang::Gang;
 use crate::init::initialise;
+use crate::lengths::Lengths;
 use crate::masking::Masks;
 use crate::metric::{MetricSource, Sources};
 use crate::monitor::Monitor;
@@ -68,7 +69,11 @@ impl Run {
         } = input;
         check_workers(workers, &plan)?;
         table.check(&plan.input)?;
-        let rows = split(spec, table.targets(), table.rows())?;
+        let mut rows = split(spec, table.targets(), table.rows())?;
+        let lengths = Lengths::new(&plan, &table);
+        if let Some(lengths) = &lengths {
+            lengths.sort(&mut rows.test);
+        }
         let (steps_per_epoch, steps) = count_steps(&plan, rows.train.len())?;
         let table_rows = table.rows() as u64;
         let spec = serde_json::to_string(spec).unwrap_or_default();
@@ -92,6 +97,7 @@ impl Run {
             preprocess,
             (&rows.train, &plan.ids()),
             saved,
+            lengths,
         )?;
         let classes = plan.outputs / plan.input.target.positions();
         let masks = plan.masking.map(|masking| Masks::new(masking, classes));

@@ -184,6 +184,7 @@ fn evaluation_takes_the_mean() {
     let shard = |first_row: u32, step: u64| Shard {
         features: &features,
         targets: TargetRows::Values(&features),
+        lengths: &[],
         first_row,
         step,
     };

@@ -220,6 +220,7 @@ fn gradients(session: &mut CpuSession, plan: &Plan, features: &[f32], shards: us
         session.train_shard(&Shard {
             features: &features[some.start * width..some.end * width],
             targets: crate::TargetRows::Values(&values[some]),
+            lengths: &[],
             first_row: first as u32,
             step: 0,
         });
@@ -285,6 +286,7 @@ fn bad_rows_of_large_tables_are_seen() {
     session.train_shard(&Shard {
         features: &rows_of(kinds, 8, 400, 1),
         targets: crate::TargetRows::Values(&values),
+        lengths: &[],
         first_row: 0,
         step: 0,
     });
@@ -294,6 +296,7 @@ fn bad_rows_of_large_tables_are_seen() {
     session.train_shard(&Shard {
         features: &rows_of(kinds, 8, 400, 1),
         targets: crate::TargetRows::Values(&values),
+        lengths: &[],
         first_row: 0,
         step: 0,
     });

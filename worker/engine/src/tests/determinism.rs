@@ -77,6 +77,7 @@ fn sum(plan: &Arc<Plan>, rows: usize, shards: std::ops::Range<usize>) -> Vec<u32
         session.train_shard(&Shard {
             features: &features[some.start * WIDTH..some.end * WIDTH],
             targets: TargetRows::Classes(&classes[some]),
+            lengths: &[],
             first_row: (shard * plan.rows) as u32,
             step: 0,
         });
@@ -134,7 +135,7 @@ fn a_run_allocates_what_the_quote_says() {
         let cpu = cpu(1, Level::detect());
         let session = CpuSession::new(cpu.pool().clone(), Level::detect(), plan.clone()).unwrap();
         let shape = (plan.rows, plan.shards);
-        let feed = Feed::new(table(9), 0, shape, Vec::new(), &[0], None).unwrap();
+        let feed = Feed::new(table(9), 0, shape, Vec::new(), (&[0], &[]), None, None).unwrap();
         let allocated = session.allocated_bytes() + feed.allocated_bytes();
         assert_eq!(allocated, plan.quote().peak_bytes);
     }

@@ -7,6 +7,7 @@ mod determinism;
 mod gradients;
 mod guard;
 mod images;
+mod lengths;
 mod losses;
 mod norms;
 mod pictures;

@@ -294,6 +294,7 @@ fn running_statistics_are_those_of_all_shards_of_a_step() {
         session.train_shard(&Shard {
             features,
             targets: TargetRows::Classes(&classes(&targets)[shard.clone()]),
+            lengths: &[],
             first_row: shard.start as u32,
             step: 0,
         });
@@ -351,6 +352,7 @@ fn evaluation_goes_by_the_running_statistics() {
         let shard = Shard {
             features: &features[rows.start * 50..rows.end * 50],
             targets: TargetRows::Classes(&classes(&targets)[rows]),
+            lengths: &[],
             first_row: 0,
             step: 0,
         };
@@ -411,6 +413,7 @@ fn workers_that_own_subtrees_sum_statistics_to_the_same_bits() {
             session.train_shard(&Shard {
                 features: &features[rows.start * 50..rows.end * 50],
                 targets: TargetRows::Classes(&classes(&targets)[rows]),
+                lengths: &[],
                 first_row: shard as u32 * 3,
                 step: 0,
             });

@@ -255,6 +255,7 @@ impl Job {
             width,
             shape: case.shape.clone(),
             vocabulary: case.tokens,
+            columns: Vec::new(),
             target: case.target,
         };
         let model = serde_json::from_value(case.model.clone()).unwrap();

@@ -95,6 +95,7 @@ impl Job {
             width,
             shape: self.shape.to_vec(),
             vocabulary: self.tokens,
+            columns: Vec::new(),
             target: self.target,
         };
         let plan = Arc::new(compile(&model, &train, &input).unwrap());

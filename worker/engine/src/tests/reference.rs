@@ -1,6 +1,7 @@
 //! Forward passes in double precision, written after PyTorch's definitions and images
 //! (`[channels, height, width]`), with no regard to speed.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use stoker_domain::spec::{Activation, Block, LayerSpec, ModelSpec};
@@ -17,6 +18,8 @@ pub(super) struct Reference<'a> {
     pub(super) plan: &'a Plan,
     pub(super) layers: Vec<LayerSpec>,
     pub(super) shape: Vec<usize>,
+    /// What the rows' samples diverge by, weighted: a part of the loss.
+    divergence: Cell<f64>,
 }
 
 impl<'a> Reference<'a> {
@@ -29,6 +32,7 @@ impl<'a> Reference<'a> {
             plan,
             layers,
             shape: shape.into_iter().map(|n| n as usize).collect(),
+            divergence: Cell::new(0.0),
         }
     }
 
@@ -50,13 +54,14 @@ impl<'a> Reference<'a> {
         step: u64,
     ) -> f64 {
         let moments = self.moments(parameters, features, step);
+        self.divergence.set(0.0);
         let rows = features.chunks_exact(self.plan.input.width);
         let losses = rows.enumerate().map(|(row, x)| {
             let x = x.iter().map(|&x| f64::from(x)).collect();
             let given = self.outputs(parameters, x, row as u32, step, &moments);
             self.row_loss(&self.in_order(given), targets, row)
         });
-        losses.sum()
+        losses.sum::<f64>() + self.divergence.get()
     }
 
     /// Mean and variance of each channel, over all rows and positions, that each batch
@@ -177,7 +182,8 @@ impl<'a> Reference<'a> {
                 }
                 Block::Bias { .. } => x.iter_mut().zip(next()).for_each(|(x, b)| *x += b),
                 Block::Sample { beta } => {
-                    more += f64::from(beta) * autoencoder::divergence(&x, &inputs[1].0);
+                    let more = f64::from(beta) * autoencoder::divergence(&x, &inputs[1].0);
+                    self.divergence.set(self.divergence.get() + more);
                     let site = samples.next().unwrap();
                     let seed = self.plan.train.seed;
                     let stream = Stream::new(seed, Purpose::Sample, site, step);

@@ -21,6 +21,7 @@ fn gradients(plan: &Arc<Plan>, rows: usize, level: Level) -> Vec<u32> {
     session.train_shard(&Shard {
         features: &numbers(rows * width, 1),
         targets: as_rows(&targets(rows, target)),
+        lengths: &[],
         first_row: 0,
         step: 0,
     });

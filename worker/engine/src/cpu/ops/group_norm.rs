@@ -1,4 +1,4 @@
-//! Group normalisation: parts of a row's channels, over all positions.
+//! Group normalisation: parts of a row's channels, over all positions that are there.
 
 use stoker_model::Op;
 
@@ -26,6 +26,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     let (rows, row_floats) = (plan.rows.div_ceil(groups), plan.values[x.0].row_floats);
     let (gain, bias) = (context.parameter(*gain), context.parameter(*bias));
     let positions = row_floats / channels;
+    let ends = context.ends(*x);
     let values = [Some(*x), Some(*y), Some(*statistics), *scratch];
     let [x, y, statistics, scratch] = context.arena.optional(values);
     let buffers = [
@@ -34,16 +35,21 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         (statistics, rows * 2 * parts),
         (scratch, 4 * channels),
     ];
-    each_group(groups, buffers, |_, [x, y, statistics, scratch]| {
+    each_group(groups, buffers, |group, [x, y, statistics, scratch]| {
         let (mean, rest) = scratch.split_at_mut(*channels);
         let (square, rest) = rest.split_at_mut(*channels);
         let (expanded, factor) = rest.split_at_mut(*channels);
         let each = x
             .chunks_exact(row_floats)
             .zip(y.chunks_exact_mut(row_floats));
-        for ((x, y), statistics) in each.zip(statistics.chunks_exact_mut(2 * parts)) {
+        let each = each.zip(statistics.chunks_exact_mut(2 * parts));
+        for (row, ((x, y), statistics)) in (group * rows..).zip(each) {
+            let there = ends.map_or(positions, |ends| ends.of(row));
+            let (y, rest) = y.split_at_mut(there * channels);
+            rest.fill(0.0);
+            let x = &x[..y.len()];
             channels::moments(level, mean, square, x);
-            join_parts(statistics, [mean, square], positions, *epsilon);
+            join_parts(statistics, [mean, square], there, *epsilon);
             expand(expanded, factor, statistics, gain);
             let by = By {
                 mean: expanded,
@@ -112,6 +118,7 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
     let (rows, row_floats) = (plan.rows.div_ceil(groups), plan.values[x.0].row_floats);
     let (gains, biases) = (context.parameter(*gain), context.parameter(*bias));
     let positions = row_floats / channels;
+    let ends = context.ends(*x);
     let values = [Some(*d), Some(*x), Some(*statistics), *scratch, *partials];
     let [d, x, statistics, scratch, partials] = context.arena.optional(values);
     let buffers = [
@@ -124,12 +131,17 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
     each_group(
         groups,
         buffers,
-        |_, [d, x, statistics, scratch, partial]| {
+        |group, [d, x, statistics, scratch, partial]| {
             partial.fill(0.0);
             let each = d
                 .chunks_exact_mut(row_floats)
                 .zip(x.chunks_exact(row_floats));
-            for ((d, x), statistics) in each.zip(statistics.chunks_exact(2 * parts)) {
+            let each = each.zip(statistics.chunks_exact(2 * parts));
+            for (row, ((d, x), statistics)) in (group * rows..).zip(each) {
+                let there = ends.map_or(positions, |ends| ends.of(row));
+                let (d, rest) = d.split_at_mut(there * channels);
+                rest.fill(0.0);
+                let x = &x[..d.len()];
                 let mut parts = scratch.chunks_exact_mut(*channels);
                 let [mean, factor, sums, slopes, offset, slope] =
                     std::array::from_fn(|_| parts.next().unwrap_or_default());
@@ -143,13 +155,7 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
                 slopes.fill(0.0);
                 channels::grad_sums(level, sums, slopes, d, x, by, *relu);
                 let (bias, gain) = partial.split_at_mut(*channels);
-                take_off(
-                    [offset, slope],
-                    [sums, slopes],
-                    statistics,
-                    gains,
-                    positions,
-                );
+                take_off([offset, slope], [sums, slopes], statistics, gains, there);
                 add_to(bias, gain, [sums, slopes], statistics);
                 channels::grad_input_in_place(level, d, x, by, offset, slope, *relu);
             }

@@ -4,7 +4,7 @@
 use stoker_model::{Pool, ValueId};
 
 use super::super::lanes;
-use super::{Context, each_group};
+use super::{Context, RowEnds, each_group};
 
 /// Channels that the way back does at a time.
 const CHANNELS: usize = 64;
@@ -43,7 +43,15 @@ fn sizes(pool: &Pool) -> (usize, usize) {
     )
 }
 
-/// y = each window's maximum.
+/// The windows of a row that may end early: they see nothing after its end.
+fn cut(pool: &Pool, ends: Option<RowEnds<'_>>, row: usize) -> Pool {
+    Pool {
+        in_height: ends.map_or(pool.in_height, |ends| ends.of(row)),
+        ..*pool
+    }
+}
+
+/// y = each window's maximum; 0 where a window is after the row's end.
 pub(super) fn forward(
     (x, y): (ValueId, ValueId),
     pool: &Pool,
@@ -52,14 +60,20 @@ pub(super) fn forward(
 ) {
     let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
     let (input, output) = sizes(pool);
+    let ends = context.ends(x);
     let [x, y] = context.arena.views([x, y]);
     each_group(
         groups,
         [(x, rows * input), (y, rows * output)],
-        |_, [x, y]| {
-            for (x, y) in x.chunks_exact(input).zip(y.chunks_exact_mut(output)) {
-                for (out, numbers) in windows(pool) {
+        |group, [x, y]| {
+            let each = x.chunks_exact(input).zip(y.chunks_exact_mut(output));
+            for (row, (x, y)) in (group * rows..).zip(each) {
+                for (out, numbers) in windows(&cut(pool, ends, row)) {
                     let y = &mut y[out..out + pool.channels];
+                    if numbers.clone().next().is_none() {
+                        y.fill(0.0);
+                        continue;
+                    }
                     y.fill(f32::NEG_INFINITY);
                     for at in numbers {
                         lanes::maximum(level, y, &x[at..at + pool.channels]);
@@ -74,6 +88,7 @@ pub(super) fn forward(
 pub(super) fn grad(values: [ValueId; 4], pool: &Pool, groups: usize, context: &mut Context<'_>) {
     let (rows, level) = (context.plan().rows.div_ceil(groups), context.level);
     let (input, output) = sizes(pool);
+    let ends = context.ends(values[1]);
     let [dy, x, y, dx] = context.arena.views(values);
     let sizes = [
         (dy, rows * output),
@@ -81,12 +96,12 @@ pub(super) fn grad(values: [ValueId; 4], pool: &Pool, groups: usize, context: &m
         (y, rows * output),
         (dx, rows * input),
     ];
-    each_group(groups, sizes, |_, [dy, x, y, dx]| {
+    each_group(groups, sizes, |group, [dy, x, y, dx]| {
         dx.fill(0.0);
         let outputs = dy.chunks_exact(output).zip(y.chunks_exact(output));
         let inputs = x.chunks_exact(input).zip(dx.chunks_exact_mut(input));
-        for ((dy, y), (x, dx)) in outputs.zip(inputs) {
-            for (out, numbers) in windows(pool) {
+        for (row, ((dy, y), (x, dx))) in (group * rows..).zip(outputs.zip(inputs)) {
+            for (out, numbers) in windows(&cut(pool, ends, row)) {
                 give(
                     level,
                     pool.channels,
@@ -177,7 +192,7 @@ pub(super) fn average_grad(
     });
 }
 
-/// y = the mean over positions.
+/// y = the mean over the positions that are there.
 pub(super) fn mean(
     (x, y): (ValueId, ValueId),
     columns: usize,
@@ -187,19 +202,21 @@ pub(super) fn mean(
     let plan = context.plan();
     let (rows, level) = (plan.rows.div_ceil(groups), context.level);
     let floats = plan.values[x.0].row_floats;
-    let share = share_of(floats / columns);
+    let ends = context.ends(x);
     let [x, y] = context.arena.views([x, y]);
     let buffers = [(x, rows * floats), (y, rows * columns)];
-    each_group(groups, buffers, |_, [x, y]| {
+    each_group(groups, buffers, |group, [x, y]| {
         y.fill(0.0);
-        for (x, y) in x.chunks_exact(floats).zip(y.chunks_exact_mut(columns)) {
-            lanes::add_rows(level, y, x);
+        let each = x.chunks_exact(floats).zip(y.chunks_exact_mut(columns));
+        for (row, (x, y)) in (group * rows..).zip(each) {
+            let there = ends.map_or(floats / columns, |ends| ends.of(row));
+            lanes::add_rows(level, y, &x[..there * columns]);
+            lanes::scale(level, y, share_of(there));
         }
-        lanes::scale(level, y, share);
     });
 }
 
-/// dx: dy's share at each position.
+/// dx: dy's share at each position that is there.
 pub(super) fn mean_grad(
     (dy, dx): (ValueId, ValueId),
     columns: usize,
@@ -209,16 +226,20 @@ pub(super) fn mean_grad(
     let plan = context.plan();
     let (rows, level) = (plan.rows.div_ceil(groups), context.level);
     let floats = plan.values[dx.0].row_floats;
-    let share = share_of(floats / columns);
+    let ends = context.ends(dx);
     let [dy, dx] = context.arena.views([dy, dx]);
     let buffers = [(dy, rows * columns), (dx, rows * floats)];
-    each_group(groups, buffers, |_, [dy, dx]| {
-        for (dy, dx) in dy.chunks_exact(columns).zip(dx.chunks_exact_mut(floats)) {
+    each_group(groups, buffers, |group, [dy, dx]| {
+        let each = dy.chunks_exact(columns).zip(dx.chunks_exact_mut(floats));
+        for (row, (dy, dx)) in (group * rows..).zip(each) {
+            let there = ends.map_or(floats / columns, |ends| ends.of(row));
+            let (dx, rest) = dx.split_at_mut(there * columns);
             for dx in dx.chunks_exact_mut(columns) {
                 dx.copy_from_slice(dy);
             }
+            lanes::scale(level, dx, share_of(there));
+            rest.fill(0.0);
         }
-        lanes::scale(level, dx, share);
     });
 }
 
