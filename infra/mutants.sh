@@ -2,13 +2,20 @@
 # Breaks the engine's orders of summation and its masks and keys, one at a time, in a copy of the
 # sources. Each mutant must be killed by a test. NAMES="tree loss" runs some of them.
 #
-# Builds go to $MUTANTS_TARGET_DIR, or to a folder that is removed at the end.
+# Builds and the copy go to $MUTANTS_TARGET_DIR, or to a folder that is removed at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 engine=worker/engine/src
-copy=$(mktemp -d "${TMPDIR:-/tmp}/mutants.XXXXXX")
-trap 'rm -rf "$copy"' EXIT
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy" --
+if [ -n "${MUTANTS_TARGET_DIR:-}" ]; then
+  copy=$MUTANTS_TARGET_DIR/mutants
+  mkdir -p "$copy"
+else
+  copy=$(mktemp -d "${TMPDIR:-/tmp}/mutants.XXXXXX")
+  trap 'rm -rf "$copy"' EXIT
+fi
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp -p --parents -t "$copy" --
+# What a run that was cut short built of a mutant must be built again.
+find "$copy/$engine" -name '*.rs' -exec touch {} +
 export CARGO_TARGET_DIR="${MUTANTS_TARGET_DIR:-$copy/target}"
 export CARGO_INCREMENTAL=1
 cargo=${CARGO:-cargo}
@@ -30,7 +37,7 @@ mutant() {
   local name=$1 file=$engine/$2
   if [ -n "${NAMES:-}" ] && [[ " $NAMES " != *" $name "* ]]; then return; fi
   cp "$file" "$copy/kept"
-  python3 - "$file" "$3" "$4" <<'PY' || { echo "mutants: $name no longer applies to $file"; exit 2; }
+  python3 - "$file" "$3" "$4" <<'PY' || { survivors+=("$name"); echo "no longer applies: $name to $file"; return; }
 import sys
 path, old, new = sys.argv[1:]
 text = open(path).read()
@@ -38,7 +45,12 @@ if text.count(old) != 1:
     sys.exit(f"{text.count(old)} places match")
 open(path, "w").write(text.replace(old, new))
 PY
-  tests --no-run || { echo "mutants: $name doesn't compile"; exit 2; }
+  if ! tests --no-run >"$copy/log" 2>&1; then
+    survivors+=("$name")
+    echo "doesn't compile: $name"
+    cat "$copy/kept" >"$file"
+    return
+  fi
   if tests -- $quick >"$copy/log" 2>&1 && tests >"$copy/log" 2>&1; then
     survivors+=("$name")
     echo "survives  $name"
@@ -57,8 +69,8 @@ mutant tree cpu/session.rs \
   'let mut top = self.added.count_ones() as usize;' \
   'let mut top = usize::from(self.added > 0); if top == 1 { self.added = 1; }'
 mutant groups cpu/ops/conv.rs \
-  'for partial in partials.chunks_exact(sum.len()) {' \
-  'for partial in partials.chunks_exact(sum.len()).rev() {'
+  'for partial in partials.chunks_exact(size) {' \
+  'for partial in partials.chunks_exact(size).rev() {'
 mutant norm cpu/optimizer.rs \
   'squares.iter().sum::<f64>()' \
   'squares.iter().rev().sum::<f64>()'
@@ -97,5 +109,5 @@ mutant shuffle order.rs \
   'Stream::new(seed, Purpose::Shuffle, 0, epoch)' \
   'Stream::new(seed, Purpose::Shuffle, 0, epoch - epoch)'
 
-echo "mutants: $killed killed, ${#survivors[@]} survived ${survivors[*]:-}"
+echo "mutants: $killed killed, ${#survivors[@]} not ${survivors[*]:-}"
 [ ${#survivors[@]} -eq 0 ]
