@@ -17,7 +17,7 @@ from philox import hide, normals
 from tasks import read_data, read_task
 from torch_training import Plateau, load_model, loss_of, make_optimizer, share_of_rate
 
-TOLERANCE = 1e-5
+TOLERANCE = 5e-5
 
 
 def train(folder, task, run, kind):
