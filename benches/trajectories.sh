@@ -1,5 +1,5 @@
 #!/bin/sh
-# Records PyTorch's loss trajectories, which the engine's tests are held against, and shows how far the engine is from them.
+# Records PyTorch's loss trajectories, which the engine's tests are held against, and shows how far the engine is off.
 set -eu
 cd "$(dirname "$0")/.."
 . benches/venv.sh

@@ -1,8 +1,8 @@
 """What `bench-engine` compares the engine with: PyTorch (eager, eager with the fused AdamW, compiled) and JAX (jit).
 
-`peer.py BACKEND THREADS FOLDER`: the folder holds the task, its rows and our initial weights. Lines on stdin drive it and
-it answers each with one JSON line: `losses N` (N steps, their losses), `block N` (N steps, their time), `memory`. Between
-them it waits on stdin, so that the engine has the machine to itself.
+`peer.py BACKEND THREADS FOLDER`: the folder holds the task, its rows and our initial weights. Lines on stdin drive it
+and it answers each with one JSON line: `losses N` (N steps, their losses), `block N` (N steps, their time), `memory`.
+Between them it waits on stdin, so that the engine has the machine to itself.
 
 The models are in `torch_models.py` and `jax_models.py`, by family.
 """

@@ -24,7 +24,7 @@ def block(index, row, seed, purpose, site, step):
 
 
 def normals(rows, columns, first_row, seed, site, step):
-    """What `sample` draws for rows of a global batch from `first_row` on: standard normal numbers (Box & Muller 1958)."""
+    """What `sample` draws for rows of a batch from `first_row` on: standard normal numbers (Box & Muller 1958)."""
     index, row = numpy.arange((columns + 1) // 2)[None], first_row + numpy.arange(rows)[:, None]
     words = block(index, row, seed, SAMPLE, site, step)
     pairs = [numpy.sqrt(-2 * numpy.log((a + 1.0) / 2**32)) * numpy.cos(numpy.pi * b / 2**31)

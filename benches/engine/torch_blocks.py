@@ -1,7 +1,7 @@
 """The engine's blocks in PyTorch, with its names and shapes of parameters.
 
-A block takes `[rows, …]` as the engine's layer does: `[rows, n]`, `[rows, length, n]` or `[rows, channels, height, width]`.
-`Layers` is a graph of them.
+A block takes `[rows, …]` as the engine's layer does: `[rows, n]`, `[rows, length, n]` or
+`[rows, channels, height, width]`. `Layers` is a graph of them.
 """
 
 import torch

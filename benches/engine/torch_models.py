@@ -1,5 +1,8 @@
-"""The engine's models in PyTorch, by family. `build(task)` makes the model of a task: its spec is `task["model"]`, a row's
-shape `task["input"]`; parameters have the engine's names and shapes."""
+"""The engine's models in PyTorch, by family.
+
+`build(task)` makes the model of a task: its spec is `task["model"]`, a row's shape `task["input"]`; parameters have the
+engine's names and shapes.
+"""
 
 from torch_blocks import Layers, outputs
 from torch_images import Resnet, Unet

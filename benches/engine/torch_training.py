@@ -44,9 +44,9 @@ def loss_of(task):
 
     def cross_entropy(scores, y):
         scores, y = last_classes(scores, task).flatten(0, 1), y.flatten()
-        total = F.cross_entropy(
-            scores, y, weight=weights if weights is None else weights.to(scores.dtype), label_smoothing=loss.get("label_smoothing", 0.0), reduction="sum"
-        )
+        weight = None if weights is None else weights.to(scores.dtype)
+        smoothing = loss.get("label_smoothing", 0.0)
+        total = F.cross_entropy(scores, y, weight=weight, label_smoothing=smoothing, reduction="sum")
         counted = y[y >= 0]
         return total, len(counted) if weights is None else weights[counted].sum()
 
@@ -115,7 +115,9 @@ def share_of_rate(schedule, step, steps):
         return schedule["factor"] ** (step // schedule["every_steps"])
     if name == "one_cycle":
         rise = schedule["rise"]
-        return half(schedule["start_share"], 1, done / rise) if done < rise else half(1, end, (done - rise) / (1 - rise))
+        if done < rise:
+            return half(schedule["start_share"], 1, done / rise)
+        return half(1, end, (done - rise) / (1 - rise))
     return 1
 
 
