@@ -6,6 +6,7 @@
 mod block;
 mod check;
 mod family;
+mod lengths;
 mod loss;
 mod model;
 mod monitor;
@@ -115,6 +116,16 @@ pub struct DataSpec {
     /// The column to predict; absent where the family predicts its own features.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// What fills a row of a sequence after its end: a row is as long as its last position that
+    /// isn't all padding, and at least 1. Positions after it are seen by no layer, loss or metric.
+    /// Nothing is padding when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<f32>,
+    /// Lengths that batches are cut to, ascending, the last one at least the data's: rows of
+    /// similar length share a batch, which takes the first that holds its longest row. All batches
+    /// have the data's length when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lengths: Vec<u32>,
     /// How rows are held out.
     #[serde(default)]
     pub split: SplitSpec,
@@ -334,6 +345,7 @@ impl JobSpec {
                 check(right, &format!("{field}[{index}]"), message);
             }
         }
+        errors.extend(self.data.check_lengths());
         errors.extend(self.train.check_monitor(&self.metrics, test));
         errors.extend(
             self.train

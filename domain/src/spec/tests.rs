@@ -258,6 +258,42 @@ fn a_target_is_needed_where_the_model_does_not_predict_its_features() {
 }
 
 #[test]
+fn lengths_ascend_and_need_padding() {
+    let with =
+        |more: &str| DIGITS.replace("target = \"label\"", &format!("target = \"label\"\n{more}"));
+    let spec = parse(&with("padding = 0\nlengths = [32, 64]")).unwrap();
+    let json = serde_json::to_string(&spec).unwrap();
+    assert_eq!(JobSpec::parse(&json, Format::Json).unwrap(), spec);
+    let plain = serde_json::to_string(&parse(DIGITS).unwrap()).unwrap();
+    assert!(!plain.contains("padding") && !plain.contains("lengths"));
+    let many: Vec<u32> = (1..18).collect();
+    for (more, field, message) in [
+        ("lengths = [3]", "data.lengths", "needs `data.padding`"),
+        ("padding = 1e39", "data.padding", "finite"),
+        (
+            "padding = 0\nlengths = [0]",
+            "data.lengths[0]",
+            "0 is not in 1 to",
+        ),
+        ("padding = 0\nlengths = [4, 4]", "data.lengths[1]", "ascend"),
+        (
+            "padding = 0\nlengths = [8, 4]",
+            "data.lengths[1]",
+            "4 comes after 8",
+        ),
+        (
+            &format!("padding = 0\nlengths = {many:?}"),
+            "data.lengths",
+            "17 given",
+        ),
+    ] {
+        let errors = parse(&with(more)).unwrap_err();
+        let found = |e: &FieldError| e.field == field && e.message.contains(message);
+        assert!(errors.iter().any(found), "{more}: {errors:?}");
+    }
+}
+
+#[test]
 fn every_wrong_field_is_reported_at_once() {
     let text = DIGITS
         .replace("epochs = 2", "epochs = 0")

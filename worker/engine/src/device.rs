@@ -23,10 +23,14 @@ pub trait Device: Send + Sync {
 /// The rows of one virtual shard. Missing rows are padded and leave no trace in the sums.
 #[derive(Debug, Clone, Copy)]
 pub struct Shard<'a> {
-    /// `[rows, width]` row-major, for the rows that are there.
+    /// `[rows, width]` row-major, for the rows that are there, with the width of the plan or of
+    /// one of its shorter ones.
     pub features: &'a [f32],
     /// Their targets.
     pub targets: TargetRows<'a>,
+    /// Positions of each row that are there: those after them are padding, whatever they hold, and
+    /// leave no trace either. Empty where all are.
+    pub lengths: &'a [u32],
     /// Index of the shard's first row in the global batch.
     pub first_row: u32,
     /// Optimiser steps made before this one: counts the dropout masks.

@@ -7,6 +7,7 @@ use crate::device::{Bad, LossSum, Session};
 use crate::error::EngineError;
 use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
+use crate::lengths::There;
 use crate::metric::{Metric, MetricSource};
 
 /// One virtual shard's sums over all batches.
@@ -28,6 +29,7 @@ pub(crate) fn evaluate(
     step: u64,
 ) -> Result<Vec<(String, f64)>, EngineError> {
     let batches = order.len().div_ceil(plan.rows * plan.shards);
+    let mut there = There::default();
     let mut parts: Vec<Part> = Vec::with_capacity(plan.shards);
     for shard in 0..plan.shards {
         let mut part = Part {
@@ -53,9 +55,10 @@ pub(crate) fn evaluate(
                 return Err(explain_loss(found, feed.ids()));
             }
             part.loss += loss;
+            let outputs = plan.outputs / plan.input.target.positions();
+            let (scores, targets) = there.of((scores, outputs), rows.targets, rows.lengths);
             for metric in &mut part.metrics {
-                let outputs = plan.outputs / plan.input.target.positions();
-                metric.update(scores, outputs, rows.targets)?;
+                metric.update(scores, outputs, targets)?;
             }
         }
         parts.push(part);

@@ -7,7 +7,9 @@ use stoker_domain::spec::Apply;
 
 use crate::device::Shard;
 use crate::error::EngineError;
+use crate::lengths::Lengths;
 use crate::normalise::{Statistics, fit, index_of};
+use crate::order::shuffle_epoch;
 use crate::philox::{Purpose, Stream};
 use crate::table::{Table, TargetRows, Targets};
 use crate::transform::{Preprocess, PreprocessKind, Transform};
@@ -42,6 +44,9 @@ pub(crate) struct Feed {
     classes: Vec<u32>,
     values: Vec<f32>,
     ids: Vec<u64>,
+    /// Where rows end early: the lengths of all, and of those in the shard.
+    lengths: Option<Lengths>,
+    shard_lengths: Vec<u32>,
 }
 
 enum Step {
@@ -62,6 +67,7 @@ impl Feed {
         preprocess: Vec<Preprocess>,
         train: &[u64],
         saved: Option<&[Statistics]>,
+        lengths: Option<Lengths>,
     ) -> Result<Self, EngineError> {
         let mut saved = saved.map(<[Statistics]>::iter);
         let width = table.width();
@@ -70,7 +76,8 @@ impl Feed {
             let step = match (kind, &mut saved) {
                 (PreprocessKind::Custom(transform), _) => Step::Custom(transform),
                 (PreprocessKind::Normalise(config), None) => {
-                    Step::Normalise(fit(config, &table, train))
+                    let floats = |row| lengths.as_ref().map_or(width, |all| all.floats(row));
+                    Step::Normalise(fit(config, &table, train, floats))
                 }
                 (PreprocessKind::Normalise(_), Some(saved)) => {
                     let statistics = saved
@@ -94,6 +101,8 @@ impl Feed {
             classes: Vec::with_capacity(rows * table.targets_per_row()),
             values: Vec::new(),
             ids: Vec::with_capacity(rows),
+            shard_lengths: Vec::with_capacity(if lengths.is_some() { rows } else { 0 }),
+            lengths,
             table,
         })
     }
@@ -123,11 +132,17 @@ impl Feed {
         self.ids.clear();
         self.ids
             .extend_from_slice(&order[first..(first + self.rows).min(end)]);
-        self.copy_rows();
+        let (width, targets) = (self.table.width(), self.table.targets_per_row());
+        let (width, targets) = match &self.lengths {
+            Some(lengths) => lengths.cut(lengths.bucket(&order[start..end]), targets),
+            None => (width, targets),
+        };
+        self.copy_rows(targets);
         if !self.ids.is_empty() {
             self.preprocess(place)
                 .map_err(|error| error.about(&self.ids))?;
         }
+        self.cut_features(width);
         let targets = match self.table.targets() {
             Targets::Classes(_) => TargetRows::Classes(&self.classes),
             Targets::Values { .. } => TargetRows::Values(&self.values),
@@ -136,12 +151,14 @@ impl Feed {
         Ok(Shard {
             features: &self.features,
             targets,
+            lengths: &self.shard_lengths,
             first_row: u32::try_from(place.shard * self.rows).unwrap_or(u32::MAX),
             step: place.step,
         })
     }
 
-    fn copy_rows(&mut self) {
+    /// Copies features, and the first targets of each row.
+    fn copy_rows(&mut self, targets: usize) {
         self.features.clear();
         self.classes.clear();
         self.values.clear();
@@ -152,7 +169,7 @@ impl Feed {
                 Targets::Classes(classes) => {
                     let count = self.table.targets_per_row();
                     self.classes
-                        .extend_from_slice(&classes[row * count..][..count]);
+                        .extend_from_slice(&classes[row * count..][..targets]);
                 }
                 Targets::Values { values, width } => {
                     self.values
@@ -160,6 +177,29 @@ impl Feed {
                 }
                 Targets::Features => {}
             }
+        }
+    }
+
+    /// Leaves the first numbers of each row, and notes where the rows end.
+    fn cut_features(&mut self, width: usize) {
+        let Some(lengths) = &self.lengths else {
+            return;
+        };
+        let full = self.table.width();
+        for row in 0..self.ids.len() {
+            (self.features).copy_within(row * full..row * full + width, row * width);
+        }
+        self.features.truncate(self.ids.len() * width);
+        self.shard_lengths.clear();
+        (self.shard_lengths).extend(self.ids.iter().map(|&row| lengths.of(row)));
+    }
+
+    /// Puts the rows of an epoch in order: at random, those of a batch of similar length where rows
+    /// end early.
+    pub(crate) fn order_epoch(&mut self, epoch: u64, train: &[u64], order: &mut Vec<u64>) {
+        shuffle_epoch(self.seed, epoch, train, order);
+        if let Some(lengths) = &mut self.lengths {
+            lengths.arrange(self.seed, epoch, self.batch_rows, order);
         }
     }
 

@@ -10,6 +10,7 @@ mod evaluate;
 mod explain;
 mod feed;
 mod init;
+mod lengths;
 mod math;
 mod metric;
 mod monitor;

@@ -43,9 +43,13 @@ impl Moments {
         self.squares += off * (x - self.mean);
     }
 
-    /// Offset and factor. Numbers that never change are only moved.
+    /// Offset and factor. Numbers that never change are only moved, and those that are never there
+    /// left alone.
     #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
     fn scaling(&self, scale: Scale) -> (f32, f32) {
+        if self.count == 0.0 {
+            return (0.0, 1.0);
+        }
         let (offset, span) = match scale {
             Scale::Standard => (self.mean, (self.squares / self.count).sqrt()),
             Scale::MinMax => (self.min, self.max - self.min),
@@ -55,8 +59,13 @@ impl Moments {
     }
 }
 
-/// Takes the statistics of `rows`.
-pub(crate) fn fit(config: Normalise, table: &Table, rows: &[u64]) -> Statistics {
+/// Takes the statistics of `rows`, of which `floats` numbers are there.
+pub(crate) fn fit(
+    config: Normalise,
+    table: &Table,
+    rows: &[u64],
+    floats: impl Fn(u64) -> usize,
+) -> Statistics {
     let width = table.width();
     let groups = match config.per {
         Per::Feature => width,
@@ -64,7 +73,8 @@ pub(crate) fn fit(config: Normalise, table: &Table, rows: &[u64]) -> Statistics 
     };
     let mut moments = vec![Moments::NONE; groups];
     for &row in rows {
-        for (index, &x) in table.row(index_of(row)).iter().enumerate() {
+        let there = &table.row(index_of(row))[..floats(row)];
+        for (index, &x) in there.iter().enumerate() {
             moments[index % groups].add(f64::from(x));
         }
     }
@@ -102,7 +112,7 @@ mod tests {
     fn normalised(mode: Scale, per: Per) -> Vec<f32> {
         let features = vec![0.0, 10.0, 5.0, 2.0, 30.0, 5.0, 100.0, 100.0, 100.0];
         let table = Table::new(features, 3, Targets::Classes(vec![0; 3])).unwrap();
-        let mut statistics = fit(Normalise { mode, per }, &table, &[0, 1]);
+        let mut statistics = fit(Normalise { mode, per }, &table, &[0, 1], |_| 3);
         let mut rows = [table.row(0), table.row(1)].concat();
         statistics.apply(&mut rows, &[0, 1], 0).unwrap();
         rows

@@ -104,7 +104,8 @@ fn shuffled(stream: Stream, count: usize) -> Vec<u64> {
     order
 }
 
-fn shuffle(stream: Stream, order: &mut [u64]) {
+/// Shuffles in place.
+pub(crate) fn shuffle(stream: Stream, order: &mut [u64]) {
     for last in (1..order.len()).rev() {
         #[expect(clippy::cast_possible_truncation, reason = "below a slice's length")]
         let other = stream.below(last as u64, last as u64 + 1) as usize;

@@ -13,10 +13,11 @@ use crate::evaluate::evaluate;
 use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
 use crate::init::initial_weights;
+use crate::lengths::Lengths;
 use crate::metric::MetricSource;
 use crate::monitor::Monitor;
 use crate::observer::{Control, Observer, StepReport};
-use crate::order::{Split, shuffle_epoch, split};
+use crate::order::{Split, split};
 use crate::schedule::learning_rate;
 use crate::table::Table;
 use crate::tensors::{Metadata, State, VERSION, read_checkpoint, write_checkpoint, write_weights};
@@ -107,7 +108,11 @@ impl Run {
             resume,
         } = input;
         table.check(&plan.input)?;
-        let rows = split(spec, table.targets(), table.rows())?;
+        let mut rows = split(spec, table.targets(), table.rows())?;
+        let lengths = Lengths::new(&plan, &table);
+        if let Some(lengths) = &lengths {
+            lengths.sort(&mut rows.test);
+        }
         let (steps_per_epoch, steps) = count_steps(&plan, rows.train.len())?;
         let table_rows = table.rows() as u64;
         let spec = serde_json::to_string(spec).unwrap_or_default();
@@ -131,6 +136,7 @@ impl Run {
             preprocess,
             &rows.train,
             saved,
+            lengths,
         )?;
         let mut session = device.open(Arc::clone(&plan))?;
         match &state {
@@ -257,12 +263,8 @@ impl Run {
     fn train_step(&mut self) -> Result<StepReport, EngineError> {
         let epoch = self.step / self.steps_per_epoch;
         if self.ordered != Some(epoch) {
-            shuffle_epoch(
-                self.plan.train.seed,
-                epoch,
-                &self.rows.train,
-                &mut self.order,
-            );
+            self.feed
+                .order_epoch(epoch, &self.rows.train, &mut self.order);
             self.ordered = Some(epoch);
         }
         let (mut loss, mut rows) = (LossTree::default(), 0);

@@ -19,6 +19,7 @@ pub(crate) fn differentiate(mut graph: Graph) -> Graph {
     let scores = ValueId(graph.scores);
     let outputs = graph.values[scores.0].row_floats;
     let seed = graph.value("loss", outputs);
+    graph.values[seed.0].ends = graph.values[scores.0].ends;
     graph.score_gradient = seed.0;
     gradients.insert(scores, seed);
     for Node { layer, op } in graph.forward.clone().into_iter().rev() {
@@ -139,8 +140,11 @@ impl Backward<'_> {
     /// A new value for x's gradient, when it is of use.
     fn dx(&mut self) -> Option<ValueId> {
         let row_floats = self.graph.values[self.x.0].row_floats;
-        self.wanted
-            .then(|| self.graph.value(self.layer, row_floats))
+        let dx = self
+            .wanted
+            .then(|| self.graph.value(self.layer, row_floats))?;
+        self.graph.values[dx.0].ends = self.graph.values[self.x.0].ends;
+        Some(dx)
     }
 
     /// dy, to be changed in place.
@@ -175,6 +179,15 @@ impl Backward<'_> {
                 }
                 let d = self.own_dy();
                 self.push(Op::DropoutGrad { d, rate, site });
+                Some(d)
+            }
+            Op::Mask { .. } => {
+                if !self.wanted {
+                    return None;
+                }
+                let d = self.own_dy();
+                self.graph.values[d.0].ends = self.graph.values[x.0].ends;
+                self.push(Op::Mask { d });
                 Some(d)
             }
             Op::Embedding { .. } => self.of_embedding(op),

@@ -47,7 +47,7 @@ pub fn describe_input(
                 }
                 _ => vec![usize_of(width)],
             },
-            vocabulary: vocabulary(&features),
+            vocabulary: vocabulary(&features, data.padding),
             target,
         }),
         _ => Err(errors),
@@ -55,12 +55,13 @@ pub fn describe_input(
 }
 
 /// One more than the largest value, where all columns hold whole numbers from 0 that single
-/// precision holds exactly.
-fn vocabulary(features: &[&Column]) -> Option<usize> {
+/// precision holds exactly. Padding may be below.
+fn vocabulary(features: &[&Column], padding: Option<f32>) -> Option<usize> {
     let mut largest = 0.0_f64;
     for column in features {
         let statistics = column.statistics.as_ref()?;
-        if column.kind != ColumnKind::Integer || statistics.min < 0.0 {
+        let is_padding = padding.map(f64::from) == Some(statistics.min);
+        if column.kind != ColumnKind::Integer || (statistics.min < 0.0 && !is_padding) {
             return None;
         }
         largest = largest.max(statistics.max);

@@ -18,6 +18,12 @@ pub(crate) fn fuse(mut graph: Graph) -> Graph {
     }
     graph.forward = join(std::mem::take(&mut graph.forward), |first, second| {
         let passed = *first.op.values().1.first()?;
+        if let Op::AddBias { bias, columns, .. } = second.op
+            && graph.parameters[bias.0].floats != columns
+        {
+            // The first positions of a bias that longer rows have more of.
+            return None;
+        }
         let op = (readers[passed.0] == 1).then(|| fuse_forward(&first.op, &second.op))??;
         Some(Node {
             layer: first.layer.clone(),

@@ -3,6 +3,7 @@
 use stoker_domain::FieldError;
 use stoker_domain::spec::Block;
 
+use crate::ends::Ends;
 use crate::family::{Layer, Layers};
 use crate::image;
 use crate::input::{InputDescription, Target};
@@ -34,6 +35,8 @@ pub(crate) struct Graph {
 pub(crate) struct GraphValue {
     pub(crate) name: String,
     pub(crate) row_floats: usize,
+    /// Where its rows end, where it holds positions of rows that do.
+    pub(crate) ends: Option<Ends>,
 }
 
 /// An operation of a layer.
@@ -48,6 +51,7 @@ impl Graph {
         self.values.push(GraphValue {
             name: name.to_owned(),
             row_floats,
+            ends: None,
         });
         ValueId(self.values.len() - 1)
     }

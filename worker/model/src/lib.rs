@@ -7,6 +7,7 @@ mod arena;
 mod autodiff;
 mod describe;
 mod duration;
+mod ends;
 mod epoch;
 mod family;
 mod fuse;
@@ -14,6 +15,7 @@ mod geometry;
 mod graph;
 mod image;
 mod input;
+mod lengths;
 mod limits;
 mod lower;
 mod op;
@@ -28,9 +30,11 @@ mod tests;
 
 pub use describe::describe_input;
 pub use duration::{Work, WorkKind};
+pub use ends::Ends;
 pub use epoch::{count_held_out, count_steps};
 pub use geometry::{Attention, Conv, Pool, Tile};
 pub use input::{InputDescription, Target};
+pub use lengths::Padding;
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use op::{Kernel, Op, ParameterId, ValueId};
 pub use plan::{Init, Order, Parameter, Plan, Value};
@@ -40,7 +44,9 @@ pub use steps::{Normalise, Per, Scale, check_metrics, check_preprocess};
 
 use stoker_domain::FieldError;
 use stoker_domain::dataset::Schema;
-use stoker_domain::spec::{JobSpec, ModelSpec, TrainSpec};
+use stoker_domain::spec::{DataSpec, JobSpec, ModelSpec, TrainSpec};
+
+use graph::Graph;
 
 /// Compiles a model and its training to a plan.
 ///
@@ -50,6 +56,23 @@ pub fn compile(
     model: &ModelSpec,
     train: &TrainSpec,
     input: &InputDescription,
+) -> Result<Plan, Vec<FieldError>> {
+    compile_padded(model, train, input, &[], None)
+}
+
+/// The same for rows of sequences that `padding` fills after their end, where it is given, with a
+/// body for each of `lengths` that is shorter than the rows: ascending, and the last one no
+/// shorter.
+///
+/// # Errors
+/// As [`compile`], and at `data.padding` or `data.lengths`, when the model's rows have no end or
+/// it can't be cut to a length.
+pub fn compile_padded(
+    model: &ModelSpec,
+    train: &TrainSpec,
+    input: &InputDescription,
+    lengths: &[u32],
+    padding: Option<f32>,
 ) -> Result<Plan, Vec<FieldError>> {
     let invalid: Vec<FieldError> = (model.validate().into_iter().map(|e| e.under("model")))
         .chain(train.validate().into_iter().map(|e| e.under("train")))
@@ -62,9 +85,18 @@ pub fn compile(
     }
     let layers = family::expand(model, input).map_err(|error| vec![error.under("model")])?;
     let graph = graph::build(&layers, input).map_err(|error| vec![error.under("model")])?;
+    let plan = match padding {
+        Some(value) => lengths::compile(&layers, graph, (train, input), (lengths, value)),
+        None => finish(graph, train, input),
+    };
+    plan.map_err(|error| vec![error])
+}
+
+/// From the forward graph to the plan.
+fn finish(graph: Graph, train: &TrainSpec, input: &InputDescription) -> Result<Plan, FieldError> {
     let graph = autodiff::differentiate(graph);
     let graph = fuse::fuse(graph);
-    lower::lower(graph, train, input).map_err(|error| vec![error])
+    lower::lower(graph, train, input)
 }
 
 /// Describes a job's input by its data set's schema, checks the built-in steps and metrics, and
@@ -76,7 +108,10 @@ pub fn compile_job(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldErr
     let mut errors = check_preprocess(&spec.preprocess);
     let plan = describe_input(schema, &spec.data, &spec.train).and_then(|input| {
         errors.extend(check_metrics(&spec.metrics, input.target));
-        compile(&spec.model, &spec.train, &input)
+        let DataSpec {
+            lengths, padding, ..
+        } = &spec.data;
+        compile_padded(&spec.model, &spec.train, &input, lengths, *padding)
     });
     if let Ok(plan) = &plan {
         errors.extend(steps::check_tokens(&spec.preprocess, plan));

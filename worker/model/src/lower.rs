@@ -30,6 +30,7 @@ pub(crate) fn lower(
             row_floats: value.row_floats,
             floats: product(&[rows, value.row_floats]).ok_or_else(arena_too_large)?,
             offset: 0,
+            ends: value.ends,
         });
     }
     let mut lower = |nodes: Vec<Node>| -> Option<Vec<Kernel>> {
@@ -57,6 +58,8 @@ pub(crate) fn lower(
         score_gradient: ValueId(graph.score_gradient),
         forward,
         backward,
+        padding: None,
+        shorter: Vec::new(),
     };
     place_parameters(&mut plan);
     place_values(&mut plan);
@@ -93,6 +96,7 @@ fn lower_node(node: Node, rows: usize, values: &mut Vec<Value>) -> Option<Kernel
             row_floats: 0,
             floats: product(sizes)?,
             offset: 0,
+            ends: None,
         });
         Some(ValueId(values.len() - 1))
     };

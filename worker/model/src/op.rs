@@ -244,6 +244,8 @@ pub enum Op {
         attention: Attention,
         scratch: Option<ValueId>,
     },
+    /// d = 0 at the positions after each row's end.
+    Mask { d: ValueId },
     /// y = a + b.
     Add { a: ValueId, b: ValueId, y: ValueId },
     /// d = d + x: the gradients of two readers.
@@ -343,7 +345,7 @@ impl Op {
                 some(&[Some(*d), *partials]),
             ),
             Self::MaxPoolGrad { dy, x, y, dx, .. } => (vec![*dy, *x, *y], vec![*dx]),
-            Self::DropoutGrad { d, .. } => (vec![*d], vec![*d]),
+            Self::Mask { d } | Self::DropoutGrad { d, .. } => (vec![*d], vec![*d]),
         }
     }
 

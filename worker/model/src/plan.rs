@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use stoker_domain::spec::TrainSpec;
 
+use crate::ends::Ends;
 use crate::input::InputDescription;
+use crate::lengths::Padding;
 use crate::op::{Kernel, ValueId};
 
 /// Version tag of a plan, part of its hash: raised when the same plan would give other bits.
@@ -35,7 +37,7 @@ pub struct Plan {
     pub parameter_floats: usize,
     /// The values in the arena.
     pub values: Vec<Value>,
-    /// Floats of the arena.
+    /// Floats of the arena: of a plan with shorter ones what the largest of them takes.
     pub arena_floats: usize,
     /// Where the rows go in: `[rows, width]`.
     pub features: ValueId,
@@ -47,6 +49,13 @@ pub struct Plan {
     pub forward: Vec<Kernel>,
     /// From `score_gradient` to the parameters' gradients.
     pub backward: Vec<Kernel>,
+    /// How rows end; without it all have the full length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Padding>,
+    /// The same on shorter rows, ascending, over the same parameters. A batch runs by the first
+    /// that holds its longest row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shorter: Vec<Self>,
 }
 
 impl Plan {
@@ -56,6 +65,15 @@ impl Plan {
     pub fn hash(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
         blake3::hash(&json).to_hex().to_string()
+    }
+
+    /// The plan for rows of `width` numbers: this one, or a shorter one.
+    #[must_use]
+    pub fn of_width(&self, width: usize) -> &Self {
+        let mut shorter = self.shorter.iter();
+        shorter
+            .find(|plan| plan.input.width == width)
+            .unwrap_or(self)
     }
 }
 
@@ -70,6 +88,9 @@ pub struct Value {
     pub floats: usize,
     /// Where it starts in the arena, in floats.
     pub offset: usize,
+    /// Where its rows end, where it holds positions of rows that do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Ends>,
 }
 
 /// A parameter of the model.

@@ -149,6 +149,7 @@ impl Cpu {
         let shard = Shard {
             features: &features,
             targets: TargetRows::Classes(&classes),
+            lengths: &[],
             first_row: 0,
             step: 0,
         };

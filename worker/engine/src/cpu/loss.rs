@@ -23,8 +23,24 @@ pub(crate) struct Written<'a> {
     pub(crate) shares: &'a mut [f32],
 }
 
-/// Writes each prediction's loss, weight and gradient. Predictions beyond the targets are padding:
-/// no loss, no weight, no gradient.
+/// What is predicted.
+#[derive(Clone, Copy)]
+pub(crate) struct There<'a> {
+    pub(crate) targets: TargetRows<'a>,
+    /// Predictions of each row that count; those after them are padding. Empty where all do.
+    pub(crate) lengths: &'a [u32],
+}
+
+impl There<'_> {
+    /// Predictions of a row that count, of `positions`.
+    fn of(self, row: usize, positions: usize) -> usize {
+        let length = self.lengths.get(row).map(|&length| length as usize);
+        length.map_or(positions, |length| length.min(positions))
+    }
+}
+
+/// Writes each prediction's loss, weight and gradient. Predictions beyond the targets or a row's end are
+/// padding: no loss, no weight, no gradient.
 ///
 /// `scores` is `[N, outputs]`, with `positions` predictions to a row.
 pub(crate) fn grad(
@@ -32,9 +48,10 @@ pub(crate) fn grad(
     loss: &Loss,
     [outputs, positions]: [usize; 2],
     scores: &[f32],
-    targets: TargetRows<'_>,
+    there: There<'_>,
     written: Written<'_>,
 ) {
+    let targets = there.targets;
     let Written {
         d,
         losses,
@@ -54,7 +71,13 @@ pub(crate) fn grad(
                 weights.fill(0.0);
                 let classes = classes.get(row * positions..(row + 1) * positions);
                 (losses[0], weights[0]) = match classes {
-                    Some(classes) => (dice(level, *smooth, scores, classes, d, shares), 1.0),
+                    Some(classes) => {
+                        let count = there.of(row, positions);
+                        let (d, rest) = d.split_at_mut(count * outputs);
+                        rest.fill(0.0);
+                        let (scores, classes) = (&scores[..d.len()], &classes[..count]);
+                        (dice(level, *smooth, scores, classes, d, shares), 1.0)
+                    }
                     None => (no_loss(d), 0.0),
                 };
             });
@@ -68,6 +91,7 @@ pub(crate) fn grad(
     let of = |row: usize, scores: &[f32], d: &mut [f32]| match targets {
         TargetRows::Classes(classes) => classes
             .get(row)
+            .filter(|_| row % positions < there.of(row / positions, positions))
             .map(|&class| of_class(level, loss, scores, class as usize, d)),
         TargetRows::Values(values) => {
             let width = match loss {

@@ -8,7 +8,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::Loss;
-use stoker_model::{Kernel, ParameterId, Plan, ValueId};
+use stoker_model::{Kernel, ParameterId, Plan, Target, ValueId};
 
 use super::loss::Written;
 use super::ops::{self, Context};
@@ -113,20 +113,33 @@ fn add(level: Level, left: &mut [f32], right: &[f32]) {
 }
 
 impl Memory {
-    /// Copies a shard's rows in, and zeros after them.
-    fn load(&mut self, shard: &Shard<'_>) {
-        let features = &self.plan.values[self.plan.features.0];
+    /// Copies a shard's rows in, and zeros after them and after the end of each.
+    fn load(&mut self, plan: &Plan, shard: &Shard<'_>) {
+        let features = &plan.values[plan.features.0];
         let buffer = &mut self.arena[features.offset..][..features.floats];
         let (rows, padding) = buffer.split_at_mut(shard.features.len());
         rows.copy_from_slice(shard.features);
         padding.fill(0.0);
+        let columns = plan.padding.map_or(0, |padding| padding.columns);
+        let each = rows.chunks_exact_mut(features.row_floats);
+        for (row, &length) in each.zip(shard.lengths) {
+            let end = row.len().min(length as usize * columns);
+            row[end..].fill(0.0);
+        }
     }
 
-    fn execute(&mut self, kernel: &Kernel, shard: &Shard<'_>, train: bool, slot: usize) {
+    fn execute(
+        &mut self,
+        plan: &Plan,
+        kernel: &Kernel,
+        shard: &Shard<'_>,
+        train: bool,
+        slot: usize,
+    ) {
         let mut context = Context {
             level: self.level,
             arena: Arena {
-                plan: &self.plan,
+                plan,
                 floats: &mut self.arena,
             },
             weights: &self.weights,
@@ -134,22 +147,21 @@ impl Memory {
             train,
             step: shard.step,
             first_row: shard.first_row,
-            rows: shard.features.len() / self.plan.input.width,
+            rows: shard.features.len() / plan.input.width,
+            lengths: shard.lengths,
         };
         ops::execute(kernel, &mut context);
     }
 
-    fn forward(&mut self, shard: &Shard<'_>, train: bool) {
-        self.load(shard);
-        let plan = Arc::clone(&self.plan);
+    fn forward(&mut self, plan: &Plan, shard: &Shard<'_>, train: bool) {
+        self.load(plan, shard);
         for kernel in &plan.forward {
-            self.execute(kernel, shard, train, 0);
+            self.execute(plan, kernel, shard, train, 0);
         }
     }
 
     /// The sum of the predictions' losses; their gradients go to the plan's `score_gradient`.
-    fn loss(&mut self, shard: &Shard<'_>) -> LossSum {
-        let plan = &self.plan;
+    fn loss(&mut self, plan: &Plan, shard: &Shard<'_>) -> LossSum {
         let mut arena = Arena {
             plan,
             floats: &mut self.arena,
@@ -157,17 +169,34 @@ impl Memory {
         let [scores, d] = arena.views([plan.scores, plan.score_gradient]);
         let positions = plan.input.target.positions();
         let shape = [plan.outputs / positions, positions];
+        let (losses, weights) = (
+            &mut self.losses[..plan.rows * positions],
+            &mut self.loss_weights[..plan.rows * positions],
+        );
         let written = Written {
             d,
-            losses: &mut self.losses,
-            weights: &mut self.loss_weights,
+            losses,
+            weights,
             shares: &mut self.shares,
         };
-        let kind = &plan.train.loss;
-        loss::grad(self.level, kind, shape, scores, shard.targets, written);
+        let targets = loss::There {
+            targets: shard.targets,
+            lengths: match plan.input.target {
+                Target::Sequence { .. } => shard.lengths,
+                _ => &[],
+            },
+        };
+        loss::grad(
+            self.level,
+            &plan.train.loss,
+            shape,
+            scores,
+            targets,
+            written,
+        );
         LossSum {
-            loss: self.losses.iter().sum(),
-            weight: self.loss_weights.iter().sum(),
+            loss: losses.iter().sum(),
+            weight: weights.iter().sum(),
         }
     }
 
@@ -178,11 +207,12 @@ impl Memory {
             self.gradients[top].fill(0.0);
             LossSum::default()
         } else {
-            self.forward(shard, true);
-            let loss = self.loss(shard);
             let plan = Arc::clone(&self.plan);
+            let plan = plan.of_width(width(&plan, shard));
+            self.forward(plan, shard, true);
+            let loss = self.loss(plan, shard);
             for kernel in &plan.backward {
-                self.execute(kernel, shard, true, top);
+                self.execute(plan, kernel, shard, true, top);
             }
             loss
         };
@@ -198,8 +228,8 @@ impl Memory {
     }
 
     /// The rows of `id` with a number that isn't finite. Scratch has no rows.
-    fn bad_rows(&self, id: ValueId, rows: usize) -> Vec<usize> {
-        let value = &self.plan.values[id.0];
+    fn bad_rows(&self, plan: &Plan, id: ValueId, rows: usize) -> Vec<usize> {
+        let value = &plan.values[id.0];
         if value.row_floats == 0 {
             return Vec::new();
         }
@@ -216,6 +246,7 @@ impl Memory {
 
     fn diagnose(&mut self, shard: &Shard<'_>) -> Option<Bad> {
         let plan = Arc::clone(&self.plan);
+        let plan = plan.of_width(width(&plan, shard));
         let rows = shard.features.len() / plan.input.width;
         for parameter in &plan.parameters {
             let weights = &self.weights[parameter.offset..][..parameter.floats];
@@ -223,18 +254,18 @@ impl Memory {
                 return Some(bad(&parameter.name, false, Vec::new()));
             }
         }
-        self.load(shard);
-        let found = self.bad_rows(plan.features, rows);
+        self.load(plan, shard);
+        let found = self.bad_rows(plan, plan.features, rows);
         if !found.is_empty() {
             return Some(bad(&plan.values[plan.features.0].name, false, found));
         }
         for kernel in &plan.forward {
-            self.execute(kernel, shard, true, 0);
-            if let Some(found) = self.bad_output(kernel, rows) {
+            self.execute(plan, kernel, shard, true, 0);
+            if let Some(found) = self.bad_output(plan, kernel, rows) {
                 return Some(bad(&kernel.layer, false, found));
             }
         }
-        self.loss(shard);
+        self.loss(plan, shard);
         let positions = plan.input.target.positions();
         let losses = self.losses.chunks_exact(positions).take(rows).enumerate();
         let found: Vec<usize> = losses
@@ -245,8 +276,8 @@ impl Memory {
             return Some(bad("loss", false, found));
         }
         for kernel in &plan.backward {
-            self.execute(kernel, shard, true, 0);
-            if let Some(found) = self.bad_output(kernel, rows) {
+            self.execute(plan, kernel, shard, true, 0);
+            if let Some(found) = self.bad_output(plan, kernel, rows) {
                 return Some(bad(&kernel.layer, true, found));
             }
         }
@@ -254,21 +285,27 @@ impl Memory {
     }
 
     /// The bad rows of what a kernel wrote. A bad gradient of a parameter has no rows of its own.
-    fn bad_output(&self, kernel: &Kernel, rows: usize) -> Option<Vec<usize>> {
+    fn bad_output(&self, plan: &Plan, kernel: &Kernel, rows: usize) -> Option<Vec<usize>> {
         for id in kernel.op.values().1 {
-            let found = self.bad_rows(id, rows);
+            let found = self.bad_rows(plan, id, rows);
             if !found.is_empty() {
                 return Some(found);
             }
         }
         let finite = |id: &ParameterId| {
-            let parameter = &self.plan.parameters[id.0];
+            let parameter = &plan.parameters[id.0];
             let gradient = &self.gradients[0][parameter.offset..][..parameter.floats];
             lanes::all_finite(self.level, gradient)
         };
         let gradients = kernel.op.gradients();
         (!gradients.iter().flatten().all(finite)).then(Vec::new)
     }
+}
+
+/// Numbers per row of a shard.
+fn width(plan: &Plan, shard: &Shard<'_>) -> usize {
+    let width = shard.features.len().checked_div(shard.lengths.len());
+    width.unwrap_or(plan.input.width)
 }
 
 fn bad(layer: &str, backward: bool, rows: Vec<usize>) -> Bad {
@@ -346,13 +383,15 @@ impl Session for CpuSession {
 
     fn evaluate_shard(&mut self, shard: &Shard<'_>) -> (&[f32], LossSum) {
         let memory = &mut self.memory;
+        let plan = Arc::clone(&memory.plan);
+        let plan = plan.of_width(width(&plan, shard));
         let loss = self.pool.install(|| {
-            memory.forward(shard, false);
-            memory.loss(shard)
+            memory.forward(plan, shard, false);
+            memory.loss(plan, shard)
         });
-        let scores = &self.memory.plan.values[self.memory.plan.scores.0];
-        let rows = shard.features.len() / self.memory.plan.input.width;
-        let floats = rows * self.memory.plan.outputs;
+        let scores = &plan.values[plan.scores.0];
+        let rows = shard.features.len() / plan.input.width;
+        let floats = rows * plan.outputs;
         (&self.memory.arena[scores.offset..][..floats], loss)
     }
 

@@ -76,6 +76,7 @@ fn sum(plan: &Arc<Plan>, rows: usize, shards: std::ops::Range<usize>) -> Vec<u32
         session.train_shard(&Shard {
             features: &features[some.start * WIDTH..some.end * WIDTH],
             targets: TargetRows::Classes(&classes[some]),
+            lengths: &[],
             first_row: (shard * plan.rows) as u32,
             step: 0,
         });

@@ -57,6 +57,7 @@ pub(super) fn check_targets(
     let shard = Shard {
         features,
         targets: as_rows(targets),
+        lengths: &[],
         first_row: 0,
         step: 3,
     };

@@ -239,6 +239,7 @@ fn weights_of_predictions() {
         let sum = session.train_shard(&Shard {
             features: &numbers(rows * 2, 1),
             targets: super::as_rows(&targets),
+            lengths: &[],
             first_row: 0,
             step: 0,
         });

@@ -5,6 +5,7 @@ mod determinism;
 mod gradients;
 mod guard;
 mod images;
+mod lengths;
 mod losses;
 mod reference;
 mod resume;

@@ -203,6 +203,7 @@ pub(crate) fn target_bytes(targets: &Targets) -> Vec<u8> {
     match targets {
         Targets::Classes(classes) => classes.iter().flat_map(|x| x.to_le_bytes()).collect(),
         Targets::Values { values, .. } => bytes_of(values),
+        Targets::Features => Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use stoker_model::{Attention, Op};
 use super::super::lanes::{maximum_of, sum_of};
 use super::super::product::{Matrix, multiply};
 use super::super::simd::{Level, simd};
-use super::{Context, each_group};
+use super::{Context, RowEnds, each_group};
 use crate::math::exp;
 
 /// Where a head's numbers are: the first of them at a position, and numbers from one position to
@@ -54,11 +54,20 @@ fn cut<'a>(scratch: &'a mut [f32], attention: &Attention) -> Scratch<'a> {
     let mut parts = parts.chunks_exact_mut(attention.head());
     Scratch {
         parts: std::array::from_fn(|_| parts.next().unwrap_or_default()),
-        square,
+        square: &mut square[..attention.length * attention.length],
     }
 }
 
-/// The outputs of all heads; groups cut the rows.
+/// The attention over the positions of a row that are there.
+fn cut_to(attention: &Attention, ends: Option<RowEnds<'_>>, row: usize) -> Attention {
+    Attention {
+        length: ends.map_or(attention.length, |ends| ends.of(row)),
+        ..*attention
+    }
+}
+
+/// The outputs of all heads; groups cut the rows. A row that ends early is as if it were as short:
+/// after its end the output is zeros.
 pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     let Op::Attention {
         x,
@@ -73,6 +82,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     let (plan, level) = (context.plan(), context.level);
     let rows = plan.rows.div_ceil(groups);
     let (input, output, square) = sizes(attention);
+    let ends = context.ends(*x);
     let values = [Some(*x), Some(*y), Some(*probabilities), *scratch];
     let [x, y, probabilities, scratch] = context.arena.optional(values);
     let buffers = [
@@ -81,38 +91,45 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         (probabilities, rows * attention.heads * square),
         (scratch, attention.scratch_floats()),
     ];
-    each_group(groups, buffers, |_, [x, y, probabilities, scratch]| {
-        let Scratch {
-            parts: [q, k, v, o, ..],
-            ..
-        } = cut(scratch, attention);
-        let rows = x.chunks_exact(input).zip(y.chunks_exact_mut(output));
-        let each = probabilities.chunks_exact_mut(attention.heads * square);
-        for ((x, y), probabilities) in rows.zip(each) {
+    each_group(groups, buffers, |group, [x, y, probabilities, scratch]| {
+        let each = x.chunks_exact(input).zip(y.chunks_exact_mut(output));
+        let each = each.zip(probabilities.chunks_exact_mut(attention.heads * square));
+        for (row, ((x, y), probabilities)) in (group * rows..).zip(each) {
+            let there = cut_to(attention, ends, row);
+            let (y, rest) = y.split_at_mut(there.length * there.out_features());
+            rest.fill(0.0);
+            let product = Product {
+                level,
+                block: plan.k_block,
+                attention: &there,
+            };
+            let mut scratch = cut(scratch, &there);
             for (head, p) in probabilities.chunks_exact_mut(square).enumerate() {
-                let [queries, keys, values, outputs] = heads(attention, head);
-                gather(
-                    level,
-                    q,
-                    x,
-                    queries,
-                    attention.head_floats,
-                    scale(attention),
-                );
-                gather(level, k, x, keys, attention.head_floats, 1.0);
-                gather(level, v, x, values, attention.head_floats, 1.0);
-                let product = Product {
-                    level,
-                    block: plan.k_block,
-                    attention,
-                };
-                product.of(p, product.tall(q), product.tall(k).transposed());
-                softmax(level, p, attention.length, attention.causal);
-                product.of(o, product.square(p), product.tall(v));
-                scatter(level, y, o, outputs, attention.head_floats, 1.0, false);
+                let p = &mut p[..there.length * there.length];
+                forward_head(&product, heads(&there, head), x, [p, y], &mut scratch);
             }
         }
     });
+}
+
+/// Writes one head's probabilities and outputs.
+fn forward_head(
+    product: &Product<'_>,
+    [queries, keys, values, outputs]: [Head; 4],
+    x: &[f32],
+    [p, y]: [&mut [f32]; 2],
+    scratch: &mut Scratch<'_>,
+) {
+    let (level, attention) = (product.level, product.attention);
+    let width = attention.head_floats;
+    let [q, k, v, o, ..] = &mut scratch.parts;
+    gather(level, q, x, queries, width, scale(attention));
+    gather(level, k, x, keys, width, 1.0);
+    gather(level, v, x, values, width, 1.0);
+    product.of(p, product.tall(q), product.tall(k).transposed());
+    softmax(level, p, attention.length, attention.causal);
+    product.of(o, product.square(p), product.tall(v));
+    scatter(level, y, o, outputs, width, 1.0, false);
 }
 
 /// Numbers of one row: in, out, and of one head's probabilities.
@@ -161,6 +178,7 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
     let (plan, level) = (context.plan(), context.level);
     let rows = plan.rows.div_ceil(groups);
     let (input, output, square) = sizes(attention);
+    let ends = context.ends(*x);
     let values = [
         Some(*dy),
         Some(*x),
@@ -176,29 +194,30 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
         (probabilities, rows * attention.heads * square),
         (scratch, attention.scratch_floats()),
     ];
-    let product = Product {
-        level,
-        block: plan.k_block,
-        attention,
-    };
-    each_group(groups, buffers, |_, [dy, x, dx, probabilities, scratch]| {
-        let mut scratch = cut(scratch, attention);
-        let rows = dy.chunks_exact(output).zip(x.chunks_exact(input));
-        let rows = rows.zip(dx.chunks_exact_mut(input));
-        let each = probabilities.chunks_exact(attention.heads * square);
-        for (((dy, x), dx), probabilities) in rows.zip(each) {
-            dx.fill(0.0);
-            for (head, p) in probabilities.chunks_exact(square).enumerate() {
-                grad_head(
-                    &product,
-                    heads(attention, head),
-                    [dy, x, p],
-                    dx,
-                    &mut scratch,
-                );
+    each_group(
+        groups,
+        buffers,
+        |group, [dy, x, dx, probabilities, scratch]| {
+            let each = dy.chunks_exact(output).zip(x.chunks_exact(input));
+            let each = each.zip(dx.chunks_exact_mut(input));
+            let each = each.zip(probabilities.chunks_exact(attention.heads * square));
+            for (row, (((dy, x), dx), probabilities)) in (group * rows..).zip(each) {
+                let there = cut_to(attention, ends, row);
+                let product = Product {
+                    level,
+                    block: plan.k_block,
+                    attention: &there,
+                };
+                let mut scratch = cut(scratch, &there);
+                dx.fill(0.0);
+                for (head, p) in probabilities.chunks_exact(square).enumerate() {
+                    let p = &p[..there.length * there.length];
+                    let heads = heads(&there, head);
+                    grad_head(&product, heads, [dy, x, p], dx, &mut scratch);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Adds one head's gradients to `dx`.

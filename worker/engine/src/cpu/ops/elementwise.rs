@@ -38,9 +38,14 @@ pub(super) fn transpose(
     });
 }
 
-/// y = x + b.
-pub(super) fn add_bias((x, y): Pair, bias: ParameterId, groups: usize, context: &mut Context<'_>) {
-    let (level, bias) = (context.level, context.parameter(bias));
+/// y = x + b, with the first `columns` numbers of b.
+pub(super) fn add_bias(
+    (x, y): Pair,
+    (bias, columns): (ParameterId, usize),
+    groups: usize,
+    context: &mut Context<'_>,
+) {
+    let (level, bias) = (context.level, &context.parameter(bias)[..columns]);
     let size = context.plan().rows.div_ceil(groups) * row_floats(context, x);
     let [x, y] = context.arena.views([x, y]);
     each_group(groups, [(x, size), (y, size)], |_, [x, y]| {
@@ -124,7 +129,12 @@ pub(super) fn activation_bias_grad(op: &Op, groups: usize, context: &mut Context
         }
     };
     let sums: &mut [f32] = match bias {
-        Some(bias) => gradient(context.gradients, plan, *bias),
+        Some(bias) => {
+            // Longer rows may have more of it.
+            let (sums, rest) = gradient(context.gradients, plan, *bias).split_at_mut(*columns);
+            rest.fill(0.0);
+            sums
+        }
         None => &mut [],
     };
     if groups == 1 {

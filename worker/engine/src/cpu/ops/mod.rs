@@ -10,12 +10,13 @@ mod depthwise;
 mod elementwise;
 mod embedding;
 mod linear;
+mod mask;
 mod norm;
 mod pool;
 
 use rayon::prelude::*;
 use stoker_domain::spec::Activation;
-use stoker_model::{GROUPS_MAX, Kernel, Op, ParameterId, Plan};
+use stoker_model::{Ends, GROUPS_MAX, Kernel, Op, ParameterId, Plan, ValueId};
 
 use super::lanes;
 use super::simd::Level;
@@ -37,6 +38,22 @@ pub(crate) struct Context<'a> {
     pub(crate) first_row: u32,
     /// Rows that are there; those after them are padding.
     pub(crate) rows: usize,
+    /// Positions of each of them that are there; empty where all are.
+    pub(crate) lengths: &'a [u32],
+}
+
+/// Where the rows of a value end.
+#[derive(Debug, Clone, Copy)]
+struct RowEnds<'a> {
+    ends: Ends,
+    lengths: &'a [u32],
+}
+
+impl RowEnds<'_> {
+    /// Positions of a row that are there. Rows that aren't have 1.
+    fn of(self, row: usize) -> usize {
+        self.ends.of(self.lengths.get(row).copied().unwrap_or(1))
+    }
 }
 
 impl<'a> Context<'a> {
@@ -47,6 +64,15 @@ impl<'a> Context<'a> {
     fn parameter(&self, id: ParameterId) -> &'a [f32] {
         let parameter = &self.plan().parameters[id.0];
         &self.weights[parameter.offset..][..parameter.floats]
+    }
+
+    /// Where the rows of a value end, if some may end early.
+    fn ends(&self, id: ValueId) -> Option<RowEnds<'a>> {
+        let lengths = self.lengths;
+        let ends = self.plan().values[id.0]
+            .ends
+            .filter(|_| !lengths.is_empty())?;
+        Some(RowEnds { ends, lengths })
     }
 
     /// The stream of a dropout layer's masks at this step.
@@ -99,7 +125,12 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         } => {
             elementwise::transpose((*x, *y), (*positions, *channels), groups, context);
         }
-        Op::AddBias { x, y, bias, .. } => elementwise::add_bias((*x, *y), *bias, groups, context),
+        Op::AddBias {
+            x,
+            y,
+            bias,
+            columns,
+        } => elementwise::add_bias((*x, *y), (*bias, *columns), groups, context),
         Op::Activate { x, y, function } => {
             elementwise::activate((*x, *y), *function, groups, context);
         }
@@ -118,6 +149,7 @@ pub(crate) fn execute(kernel: &Kernel, context: &mut Context<'_>) {
         Op::NormGrad { .. } => norm::grad(&kernel.op, groups, context),
         Op::Attention { .. } => attention::forward(&kernel.op, groups, context),
         Op::AttentionGrad { .. } => attention::grad(&kernel.op, groups, context),
+        Op::Mask { d } => mask::zero(*d, groups, context),
         Op::Add { a, b, y } => elementwise::add([*a, *b, *y], groups, context),
         Op::AddTo { d, x } => elementwise::add_to((*d, *x), groups, context),
         Op::Copy { x, y } => elementwise::copy((*x, *y), groups, context),

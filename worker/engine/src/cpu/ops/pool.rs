@@ -177,7 +177,7 @@ pub(super) fn average_grad(
     });
 }
 
-/// y = the mean over positions.
+/// y = the mean over the positions that are there.
 pub(super) fn mean(
     (x, y): (ValueId, ValueId),
     columns: usize,
@@ -187,19 +187,21 @@ pub(super) fn mean(
     let plan = context.plan();
     let (rows, level) = (plan.rows.div_ceil(groups), context.level);
     let floats = plan.values[x.0].row_floats;
-    let share = share_of(floats / columns);
+    let ends = context.ends(x);
     let [x, y] = context.arena.views([x, y]);
     let buffers = [(x, rows * floats), (y, rows * columns)];
-    each_group(groups, buffers, |_, [x, y]| {
+    each_group(groups, buffers, |group, [x, y]| {
         y.fill(0.0);
-        for (x, y) in x.chunks_exact(floats).zip(y.chunks_exact_mut(columns)) {
-            lanes::add_rows(level, y, x);
+        let each = x.chunks_exact(floats).zip(y.chunks_exact_mut(columns));
+        for (row, (x, y)) in (group * rows..).zip(each) {
+            let there = ends.map_or(floats / columns, |ends| ends.of(row));
+            lanes::add_rows(level, y, &x[..there * columns]);
+            lanes::scale(level, y, share_of(there));
         }
-        lanes::scale(level, y, share);
     });
 }
 
-/// dx: dy's share at each position.
+/// dx: dy's share at each position that is there.
 pub(super) fn mean_grad(
     (dy, dx): (ValueId, ValueId),
     columns: usize,
@@ -209,16 +211,20 @@ pub(super) fn mean_grad(
     let plan = context.plan();
     let (rows, level) = (plan.rows.div_ceil(groups), context.level);
     let floats = plan.values[dx.0].row_floats;
-    let share = share_of(floats / columns);
+    let ends = context.ends(dx);
     let [dy, dx] = context.arena.views([dy, dx]);
     let buffers = [(dy, rows * columns), (dx, rows * floats)];
-    each_group(groups, buffers, |_, [dy, dx]| {
-        for (dy, dx) in dy.chunks_exact(columns).zip(dx.chunks_exact_mut(floats)) {
+    each_group(groups, buffers, |group, [dy, dx]| {
+        let each = dy.chunks_exact(columns).zip(dx.chunks_exact_mut(floats));
+        for (row, (dy, dx)) in (group * rows..).zip(each) {
+            let there = ends.map_or(floats / columns, |ends| ends.of(row));
+            let (dx, rest) = dx.split_at_mut(there * columns);
             for dx in dx.chunks_exact_mut(columns) {
                 dx.copy_from_slice(dy);
             }
+            lanes::scale(level, dx, share_of(there));
+            rest.fill(0.0);
         }
-        lanes::scale(level, dx, share);
     });
 }
 

@@ -20,17 +20,17 @@ impl CpuSession {
         let mut shortest = vec![Duration::MAX; plan.forward.len() + plan.backward.len()];
         self.pool.install(|| {
             for _ in 0..rounds {
-                memory.load(shard);
+                memory.load(&plan, shard);
                 let (forward, backward) = shortest.split_at_mut(plan.forward.len());
                 for (kernel, shortest) in plan.forward.iter().zip(forward) {
                     let start = now();
-                    memory.execute(kernel, shard, true, 0);
+                    memory.execute(&plan, kernel, shard, true, 0);
                     *shortest = now().saturating_sub(start).min(*shortest);
                 }
-                memory.loss(shard);
+                memory.loss(&plan, shard);
                 for (kernel, shortest) in plan.backward.iter().zip(backward) {
                     let start = now();
-                    memory.execute(kernel, shard, true, 0);
+                    memory.execute(&plan, kernel, shard, true, 0);
                     *shortest = now().saturating_sub(start).min(*shortest);
                 }
             }
