@@ -3,6 +3,7 @@
 mod columns;
 mod images;
 mod lengths;
+mod norms;
 mod pictures;
 mod sequences;
 

@@ -17,6 +17,7 @@ mod recommender;
 mod recorded;
 mod recurrent;
 mod reference;
+mod resnet;
 mod resume;
 mod selection;
 mod sequence;
