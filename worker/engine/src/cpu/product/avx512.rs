@@ -140,7 +140,7 @@ pub(super) fn multiply_windows(
     b: Part<'_>,
     n: usize,
 ) {
-    PANEL.with_borrow_mut(|panel| {
+    PACKED.with_borrow_mut(|[panel, _]| {
         let size = windows.size();
         for first in (0..size).step_by(k_block) {
             let k = k_block.min(size - first);
@@ -166,8 +166,8 @@ fn multiply_windows_by(
 ) {
     let Windows { count, step, .. } = windows;
     let pack = b.strides.1 != 1 || b.strides.0 > COLUMNS;
-    if pack && panel.len() < k * COLUMNS {
-        panel.resize(k * COLUMNS, 0.0);
+    if pack {
+        reserve(panel, k * COLUMNS);
     }
     let rows = count.div_ceil(count.div_ceil(ROWS));
     let (run_index, inside) = (first / windows.run, first % windows.run);
