@@ -1,6 +1,7 @@
 //! Tests of the compiler: what it refuses and how it says so, and what it makes.
 
 mod images;
+mod norms;
 
 use stoker_domain::FieldError;
 use stoker_domain::dataset::{Column, ColumnKind, Schema, Statistics};

@@ -222,7 +222,7 @@ fn twice<const N: usize, const M: usize>(
     (x, from): (&[f32], impl Fn(usize, usize) -> usize),
     middle: &mut Middle,
     lanes: usize,
-    step: impl Fn(&mut [f32], usize, [&[f32]; N]),
+    step: impl Fn(&mut [f32], usize, [&[f32]; N]) + Copy,
 ) {
     const ZEROS: [f32; LANES] = [0.0; LANES];
     for column in 0..N {
@@ -266,7 +266,7 @@ fn transform<const N: usize>(
     x: &[f32],
     cut: Cut,
     before: usize,
-    step: impl Fn(&mut [f32], usize, [&[f32]; N]),
+    step: impl Fn(&mut [f32], usize, [&[f32]; N]) + Copy,
 ) {
     let mut middle: Middle = [[[0.0; LANES]; 4]; 4];
     for patch in 0..cut.count {
@@ -276,7 +276,7 @@ fn transform<const N: usize>(
                 ((4 * row + column) * cut.count + patch) * cut.channels + first
             };
             let from = |row: usize, column: usize| on(places[row][column], first);
-            twice::<N, 4>((out, to), (x, from), &mut middle, lanes, &step);
+            twice::<N, 4>((out, to), (x, from), &mut middle, lanes, step);
         }
     }
 }

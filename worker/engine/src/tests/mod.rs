@@ -8,6 +8,7 @@ mod images;
 mod losses;
 mod norms;
 mod reference;
+mod resnet;
 mod resume;
 mod selection;
 mod sequence;

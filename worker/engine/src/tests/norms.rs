@@ -7,11 +7,11 @@ use stoker_model::{Plan, Target};
 
 use super::gradients::{check, layers};
 use super::reference::Reference;
-use super::{Watch, as_rows, cpu, input, numbers, plan, run, targets};
+use super::{as_rows, cpu, numbers, plan, targets};
 use crate::cpu::session::CpuSession;
 use crate::cpu::simd::Level;
 use crate::init::initial_weights;
-use crate::{Session, Shard, Table, TargetRows};
+use crate::{Session, Shard, TargetRows};
 
 /// Mean and variance of each channel, and over how many numbers.
 pub(super) struct Moments {
@@ -367,34 +367,6 @@ fn evaluation_goes_by_the_running_statistics() {
             (f64::from(*given) - expected).abs() < 1e-5,
             "{given} for {expected}"
         );
-    }
-}
-
-#[test]
-fn bits_of_a_residual_network() {
-    let model =
-        r#"{"family": "resnet", "input": [3, 10, 10], "depths": [1, 2], "channels": [16, 24]}"#;
-    let table = Table::new(numbers(90 * 300, 1), 300, targets(90, Target::Classes(5)));
-    let table = Arc::new(table.unwrap());
-    for shards in [1, 4] {
-        // 72 training rows: a last batch with shards that are half full and empty.
-        let train = format!(
-            r#"{{"epochs": 2, "batch_size": 32, "virtual_shards": {shards}, "loss": "cross_entropy",
-                "clip": {{"norm": 0.5}}, "ema": {{"decay": 0.9}}}}"#
-        );
-        let plan = plan(model, &train, 300, Target::Classes(5));
-        let (expected, watched) = run(&cpu(1, Level::detect()), input(&plan, &table, None));
-        for threads in 1..4 {
-            for level in Level::available() {
-                let (given, watch): (_, Watch) =
-                    run(&cpu(threads, level), input(&plan, &table, None));
-                assert_eq!(watch.losses, watched.losses, "{threads} threads, {level:?}");
-                assert!(
-                    given == expected,
-                    "{threads} threads, {level:?}, {shards} shards"
-                );
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 use stoker_model::Op;
 
 use super::super::channels::{self, By};
-use super::super::lanes;
+use super::super::lanes::{self, Level};
 use super::{Context, each_group};
 
 /// Floats of a group's rows, and of those of them that are there.
@@ -199,12 +199,23 @@ pub(super) fn grad(op: &Op, groups: usize, context: &mut Context<'_>) {
         *offset *= factor * share;
         *slope *= factor * share * scale;
     }
-    let (offset, slope) = (&*sums, &*slopes);
-    let in_place = dx.is_some() && other.is_empty();
-    if dx.is_none() {
-        return;
+    if dx.is_some() {
+        let (buffers, by_x) = ([d, x, other], [&*sums, &*slopes]);
+        grad_input((groups, cut), buffers, by, by_x, level, relu);
     }
-    let buffers = [(d, cut.size), (x, cut.size), (other, cut.size)];
+}
+
+/// dx of the rows that are there, and zeros after them; in place of d where `dx` is empty.
+fn grad_input(
+    (groups, cut): (usize, Cut),
+    [d, x, dx]: [&mut [f32]; 3],
+    by: By<'_>,
+    [offset, slope]: [&[f32]; 2],
+    level: Level,
+    relu: bool,
+) {
+    let in_place = dx.is_empty();
+    let buffers = [(d, cut.size), (x, cut.size), (dx, cut.size)];
     each_group(groups, buffers, |group, [d, x, dx]| {
         let seen = cut.seen(group);
         let x = &x[..seen];
