@@ -39,7 +39,7 @@ trajectories: ## record PyTorch's losses anew, which the engine's tests are held
 	benches/trajectories.sh
 
 gates: build ## what right trainers reach on real data (all, or NAMES="mnist")
-	infra/data.sh $(or $(NAMES),mnist kjv)
+	infra/data.sh $(subst ratings,ml-100k,$(or $(NAMES),mnist ratings kjv))
 	cargo run --quiet --example gates -- "$${STOKER_SAMPLES_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/stoker/data}" $(NAMES)
 
 mutants: ## break the engine's orders of summation, one at a time; each must be seen by a test

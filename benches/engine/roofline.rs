@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use stoker_engine::Cpu;
-use stoker_model::{Plan, Target};
+use stoker_model::{Op, Plan, Target};
 
 use crate::ours::steps;
 use crate::task::{Fallible, Features, Task};
@@ -20,20 +20,24 @@ const COPIED: usize = 1 << 28;
 /// Bytes that are copied from and to, at most: what a large plan holds stays far out of the caches.
 const HELD_MAX: u64 = 1 << 28;
 
-/// Bytes that a step moves, about: each kernel's values once, the weights on the way forward and
-/// back, their gradients written and read, the optimiser's state and the weights read and written.
-/// Scratch counts as large as it is, and not as often as it is filled.
+/// Bytes that a step moves, about: each kernel's values once; of the weights that are read in full,
+/// those on the way forward and back, and their gradients written; and by the update the gradients
+/// read, and the weights and the optimiser's state read and written. Scratch counts as large as it
+/// is, and not as often as it is filled.
 pub(crate) fn bytes_per_step(plan: &Plan) -> u64 {
-    let kernels = plan.forward.iter().chain(&plan.backward);
-    let values: usize = kernels
-        .flat_map(|kernel| {
-            let (reads, writes) = kernel.op.values();
-            reads.into_iter().chain(writes)
-        })
-        .map(|id| plan.values[id.0].floats)
-        .sum();
-    let weights = plan.parameter_floats * (6 + 2 * plan.optimizer_slots());
-    4 * (values * plan.shards + weights) as u64
+    let (mut values, mut looked_up) = (0, 0);
+    for kernel in plan.forward.iter().chain(&plan.backward) {
+        let (reads, writes) = kernel.op.values();
+        let ids = reads.into_iter().chain(writes);
+        values += ids.map(|id| plan.values[id.0].floats).sum::<usize>();
+        if let Op::Embedding { weight, .. } = kernel.op {
+            looked_up += plan.parameters[weight.0].floats;
+        }
+    }
+    let all = plan.parameter_floats;
+    let update = all * (3 + 2 * plan.optimizer_slots());
+    let kernels = 3 * all.saturating_sub(looked_up);
+    4 * (values * plan.shards + kernels + update) as u64
 }
 
 /// Floating-point operations and bytes per second on so many threads. `held` is what the plan

@@ -8,6 +8,7 @@ use super::{Watch, cpu, input, numbers, plan, run, targets};
 use crate::Table;
 use crate::cpu::session::CpuSession;
 use crate::cpu::simd::Level;
+use crate::feed::Feed;
 
 const RESNET: &str =
     r#"{"family": "resnet", "input": [2, 6, 5], "depths": [1, 1], "channels": [4, 6]}"#;
@@ -127,9 +128,11 @@ fn running_statistics_are_resumed_at_any_step() {
     }
     // The optimiser and the average hold nothing for them.
     let session = CpuSession::new(cpu.pool().clone(), Level::detect(), plan.clone()).unwrap();
-    let quote = plan.quote();
+    let (quote, shape) = (plan.quote(), (plan.rows, plan.shards));
+    let feed = Feed::new(table, 0, shape, Vec::new(), (&[0], &[]), None, None).unwrap();
+    let allocated = session.allocated_bytes() + feed.allocated_bytes();
     assert_eq!(
-        session.allocated_bytes() + 4 * plan.parameter_floats as u64,
+        allocated + 4 * plan.parameter_floats as u64,
         quote.peak_bytes
     );
     assert_eq!(quote.optimizer_bytes, 3 * 4 * plan.trained_floats() as u64);
@@ -140,7 +143,8 @@ fn running_statistics_are_resumed_at_any_step() {
 fn bottlenecks_and_large_stems_are_trained() {
     let model = r#"{"family": "resnet", "input": [3, 19, 23], "depths": [1, 2], "channels": [4, 5],
         "stem": "large", "block": "bottleneck"}"#;
-    let train = r#"{"epochs": 10, "batch_size": 16, "loss": "cross_entropy"}"#;
+    let train = r#"{"epochs": 30, "batch_size": 16, "loss": "cross_entropy",
+        "optimizer": {"name": "adamw", "learning_rate": 0.01}}"#;
     let width = 3 * 19 * 23;
     let plan = plan(model, train, width, Target::Classes(3));
     let of = |name: &str| {

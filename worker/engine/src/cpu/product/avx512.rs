@@ -6,7 +6,8 @@
 //!
 //! A tile of the output stays in registers while its terms are added, one fused multiply-add each
 //! and in order, as the definition has it. The right matrix is packed to panels as wide as a tile
-//! where enough rows use them; the left one is read as it lies.
+//! where enough rows use them; the left one is read as it lies, unless it is a transpose whose terms
+//! lie far apart and would push each other out of the caches.
 
 use std::arch::x86_64::{
     __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_mask_storeu_ps,
@@ -26,9 +27,12 @@ const COLUMNS: usize = WIDTH * LANES;
 /// Rows from which on packing pays.
 const PACKED_ROWS: usize = 40;
 
+/// Most rows of the left matrix that are packed at a time.
+const LEFT_ROWS: usize = 8 * ROWS;
+
 thread_local! {
-    /// One packed panel: `[terms, COLUMNS]`.
-    static PANEL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// One packed panel: `[terms, COLUMNS]`; and rows of the left matrix: `[terms, rows]`.
+    static PACKED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 /// Where a tile's numbers are.
@@ -51,15 +55,49 @@ struct Tile {
 /// One block of terms; the caller has checked that the matrices hold what the strides reach.
 #[target_feature(enable = "avx512f")]
 pub(super) fn multiply(out: &mut [f32], block: Block<'_>) {
-    PANEL.with_borrow_mut(|panel| multiply_by(out, block, panel));
+    PACKED.with_borrow_mut(|[panel, left]| {
+        let Block { m, n, k, a, .. } = block;
+        let far = a.strides.0 == 1 && a.strides.1 > m.min(LEFT_ROWS) && n > COLUMNS;
+        if !far {
+            return multiply_by(out, block, panel);
+        }
+        for (index, out) in out.chunks_mut(LEFT_ROWS * n).enumerate() {
+            let rows = out.len() / n;
+            reserve(left, k * rows);
+            let values = &a.values[index * LEFT_ROWS..];
+            let terms = values.chunks(a.strides.1);
+            for (packed, term) in left.chunks_exact_mut(rows).zip(terms).take(k) {
+                packed.copy_from_slice(&term[..rows]);
+            }
+            let values = &left[..k * rows];
+            let strides = (1, rows);
+            let a = Part { values, strides };
+            multiply_by(
+                out,
+                Block {
+                    m: rows,
+                    a,
+                    ..block
+                },
+                panel,
+            );
+        }
+    });
+}
+
+/// Makes room in a buffer.
+fn reserve(buffer: &mut Vec<f32>, floats: usize) {
+    if buffer.len() < floats {
+        buffer.resize(floats, 0.0);
+    }
 }
 
 #[target_feature(enable = "avx512f")]
 fn multiply_by(out: &mut [f32], block: Block<'_>, panel: &mut Vec<f32>) {
     let Block { m, n, k, a, b, .. } = block;
     let pack = b.strides.1 != 1 || (m >= PACKED_ROWS && b.strides.0 > COLUMNS);
-    if pack && panel.len() < k * COLUMNS {
-        panel.resize(k * COLUMNS, 0.0);
+    if pack {
+        reserve(panel, k * COLUMNS);
     }
     let rows = m.div_ceil(m.div_ceil(ROWS));
     for column in (0..n).step_by(COLUMNS) {
@@ -102,7 +140,7 @@ pub(super) fn multiply_windows(
     b: Part<'_>,
     n: usize,
 ) {
-    PANEL.with_borrow_mut(|panel| {
+    PACKED.with_borrow_mut(|[panel, _]| {
         let size = windows.size();
         for first in (0..size).step_by(k_block) {
             let k = k_block.min(size - first);
@@ -128,8 +166,8 @@ fn multiply_windows_by(
 ) {
     let Windows { count, step, .. } = windows;
     let pack = b.strides.1 != 1 || b.strides.0 > COLUMNS;
-    if pack && panel.len() < k * COLUMNS {
-        panel.resize(k * COLUMNS, 0.0);
+    if pack {
+        reserve(panel, k * COLUMNS);
     }
     let rows = count.div_ceil(count.div_ceil(ROWS));
     let (run_index, inside) = (first / windows.run, first % windows.run);
@@ -274,16 +312,19 @@ unsafe fn tile<const R: usize, const V: usize>(at: Tile) {
     let mut sums: [[__m512; V]; R] = [[_mm512_setzero_ps(); V]; R];
     let (mut a, mut b) = (at.a, at.b);
     let (mut left, mut now) = (at.terms, at.runs.0.min(at.terms));
+    // Wrapping, so that no checks stand between the multiply-adds where the profile has checks.
     loop {
         for _ in 0..now {
             let mut right = [_mm512_setzero_ps(); V];
             for (index, right) in right.iter_mut().enumerate() {
+                let b = b.wrapping_add(index * LANES);
                 // SAFETY: this term's row of b is there, and the mask ends at its last column.
-                *right = unsafe { _mm512_maskz_loadu_ps(at.masks[index], b.add(index * LANES)) };
+                *right = unsafe { _mm512_maskz_loadu_ps(at.masks[index], b) };
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: row and term are inside a.
-                let left = _mm512_set1_ps(unsafe { *a.add(row * at.a_strides.0) });
+                let left = unsafe { *a.wrapping_add(row.wrapping_mul(at.a_strides.0)) };
+                let left = _mm512_set1_ps(left);
                 for (sum, &right) in sums.iter_mut().zip(&right) {
                     *sum = _mm512_fmadd_ps(left, right, *sum);
                 }
