@@ -454,16 +454,7 @@ fn add_linear(
     bias: bool,
 ) -> Added {
     let (positions, inputs, order, out) = match shape {
-        Shape::Flat { features, image } => {
-            let order = match image {
-                Some((channels, positions)) => Order::ChannelsLast {
-                    channels,
-                    positions,
-                },
-                None => Order::RowMajor,
-            };
-            (1, features, order, Shape::flat(outputs))
-        }
+        Shape::Flat { features, .. } => (1, features, shape.order(), Shape::flat(outputs)),
         Shape::Sequence { length, features } => {
             let out = Shape::Sequence {
                 length,

@@ -123,7 +123,7 @@ pub(crate) fn add_norm(
     let mut parameter = |name: &str, value: f32| {
         let name = format!("{path}.{name}");
         let init = Init::Constant { value };
-        graph.parameter(name, vec![columns], Order::RowMajor, init)
+        graph.parameter(name, vec![columns], shape.order(), init)
     };
     let gain = parameter("weight", 1.0).ok_or_else(too_large)?;
     let bias = match with_bias {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::limits::product;
+use crate::plan::Order;
 
 /// What one row looks like. Images are stored with their channels last, whatever order the user's
 /// data and PyTorch have, so that a window of a convolution is contiguous.
@@ -42,6 +43,20 @@ impl Shape {
                 height,
                 width,
             } => product(&[channels, height, width]),
+        }
+    }
+
+    /// How a parameter with an entry for each feature of a flat row is stored.
+    pub(crate) const fn order(self) -> Order {
+        match self {
+            Self::Flat {
+                image: Some((channels, positions)),
+                ..
+            } => Order::ChannelsLast {
+                channels,
+                positions,
+            },
+            _ => Order::RowMajor,
         }
     }
 

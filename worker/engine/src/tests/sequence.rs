@@ -156,6 +156,20 @@ fn norms_of_rows() {
 }
 
 #[test]
+fn norms_of_flattened_images() {
+    // Gains and biases are told apart by channel and position, in PyTorch's order.
+    for norm in ["layer_norm", "rms_norm"] {
+        let blocks = format!(
+            r#"{{"type": "conv2d", "channels": 3, "kernel": 2}}, {{"type": "flatten"}},
+                {{"type": "{norm}"}}, {{"type": "linear", "units": 4}}"#
+        );
+        let model = format!(r#"{{"input": [2, 4, 5], "layers": [{blocks}]}}"#);
+        let plan = plan(&model, &train(5), 40, None, Target::Classes(4));
+        check_plan(plan, &model, &numbers(3 * 40, 1), 3);
+    }
+}
+
+#[test]
 fn attention_of_all_kinds() {
     for (heads, kv_heads, causal, bias, rotary) in [
         (1, 1, false, true, false),
