@@ -5,9 +5,9 @@ use std::sync::Arc;
 use stoker_model::{Plan, Target};
 
 use super::columns::{Kinds, compiled, describe, rows_of};
-use super::{cpu, input, run};
+use super::{Watch, cpu, finished, input, run};
 use crate::cpu::simd::Level;
-use crate::{Table, Targets};
+use crate::{Run, Table, Targets};
 
 /// Users and items of large tables of which few come up, what is known of them, and numbers.
 const COLUMNS: Kinds<'_> = &[
@@ -132,5 +132,22 @@ fn every_kind_learns_and_no_bit_depends_on_threads_or_instructions() {
                 "{threads} threads, {level:?}: {model}"
             );
         }
+    }
+}
+
+/// What a rank touched of a large table isn't all that the ranks' sum touches.
+#[test]
+fn the_number_of_workers_changes_no_bit_of_large_tables() {
+    let train = r#"{"epochs": 3, "batch_size": 16, "virtual_shards": 8, "loss": "mse",
+        "clip": {"norm": 0.5}, "optimizer": {"name": "adamw", "learning_rate": 0.02}}"#;
+    let (plan, table) = (Arc::new(plan(FACTORS, train)), table(150, false));
+    let cpu = cpu(2, Level::detect());
+    let (expected, watched) = run(&cpu, input(&plan, &table, None));
+    for workers in [2, 4, 8] {
+        let mut watch = Watch::default();
+        let mut run = Run::with_workers(&cpu, input(&plan, &table, None), workers).unwrap();
+        let given = finished(run.run(&mut watch).unwrap());
+        assert_eq!(watch.losses, watched.losses, "{workers} workers");
+        assert!(given == expected, "{workers} workers");
     }
 }
