@@ -12,17 +12,44 @@ pub const RECORD_VERSION: u16 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DataFormat {
-    /// Comma-separated values (RFC 4180), with or without a header row.
+    /// Delimited values (RFC 4180), with or without a header row.
     Csv,
     /// The same, compressed by gzip.
     CsvGz,
+    /// A JSON object a line: a column per name.
+    Jsonl,
+    /// The same, compressed by gzip.
+    JsonlGz,
+    /// Apache Parquet.
+    Parquet,
     /// One NumPy array: the first axis is the row; the column is named `array`.
     Npy,
     /// Named NumPy arrays with one first axis in common: a column each.
     Npz,
+    /// Plain text: a row per line, in the column `text`.
+    Text,
+    /// The same, compressed by gzip.
+    TextGz,
+    /// Pictures in a tar, gzip or not: columns `image`, `label` (the folder that a picture is in)
+    /// and `path`.
+    Images,
 }
 
 impl DataFormat {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Csv,
+        Self::CsvGz,
+        Self::Jsonl,
+        Self::JsonlGz,
+        Self::Parquet,
+        Self::Npy,
+        Self::Npz,
+        Self::Text,
+        Self::TextGz,
+        Self::Images,
+    ];
+
     /// The format that a file's name stands for.
     #[must_use]
     pub fn of_file_name(name: &str) -> Option<Self> {
@@ -30,8 +57,19 @@ impl DataFormat {
         let known = [
             (".csv.gz", Self::CsvGz),
             (".csv", Self::Csv),
+            (".tsv.gz", Self::CsvGz),
+            (".tsv", Self::Csv),
+            (".jsonl.gz", Self::JsonlGz),
+            (".jsonl", Self::Jsonl),
+            (".ndjson", Self::Jsonl),
+            (".parquet", Self::Parquet),
             (".npy", Self::Npy),
             (".npz", Self::Npz),
+            (".txt.gz", Self::TextGz),
+            (".txt", Self::Text),
+            (".tar.gz", Self::Images),
+            (".tgz", Self::Images),
+            (".tar", Self::Images),
         ];
         known
             .into_iter()
@@ -45,8 +83,14 @@ impl DataFormat {
         match self {
             Self::Csv => "csv",
             Self::CsvGz => "csv_gz",
+            Self::Jsonl => "jsonl",
+            Self::JsonlGz => "jsonl_gz",
+            Self::Parquet => "parquet",
             Self::Npy => "npy",
             Self::Npz => "npz",
+            Self::Text => "text",
+            Self::TextGz => "text_gz",
+            Self::Images => "images",
         }
     }
 }
@@ -77,9 +121,20 @@ pub struct Column {
     pub kind: ColumnKind,
     /// Shape of one row's value: empty for a number, `[8, 8]` for an 8 x 8 array.
     pub shape: Vec<u32>,
-    /// Statistics over all values; absent for text.
+    /// Statistics over all values that are there; absent for text and pictures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<Statistics>,
+    /// Rows without a value.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: u64,
+    /// The different values of a column of text, sorted, where they are few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Vec<String>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Column {
@@ -98,8 +153,10 @@ pub enum ColumnKind {
     Integer,
     /// Numbers.
     Float,
-    /// Anything else; can't be trained on yet.
+    /// Text, which a preprocessing step turns into numbers.
     Text,
+    /// Pictures: bytes, `shape` rows by columns by channels; an empty shape where they differ.
+    Image,
 }
 
 /// Statistics of a numeric column.
@@ -131,6 +188,9 @@ pub struct DatasetRecord {
     pub format: DataFormat,
     /// Whether a CSV's first row names the columns.
     pub header: bool,
+    /// What stands between the fields of a CSV; a comma where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
     /// BLAKE3 of its bytes.
     pub blake3: String,
     /// Its length.

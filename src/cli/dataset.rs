@@ -13,12 +13,6 @@ use super::exit::Failure;
 use super::table::{Table, size, time};
 use super::{Session, argument, transfer};
 
-const FORMATS: [DataFormat; 4] = [
-    DataFormat::Csv,
-    DataFormat::CsvGz,
-    DataFormat::Npy,
-    DataFormat::Npz,
-];
 const HEADERS: [Header; 3] = [Header::Auto, Header::Yes, Header::No];
 
 /// What to do with data sets.
@@ -31,7 +25,7 @@ pub(crate) enum DatasetCommand {
         /// The file.
         file: PathBuf,
         /// How it is written; told from the file's name when not given.
-        #[arg(long, value_parser = argument::one_of(&FORMATS, DataFormat::as_str))]
+        #[arg(long, value_parser = argument::one_of(&DataFormat::ALL, DataFormat::as_str))]
         format: Option<DataFormat>,
         /// Whether a CSV's first row names the columns; auto: if it holds no number.
         #[arg(long, default_value = "auto", value_parser = argument::one_of(&HEADERS, Header::as_str))]
@@ -110,7 +104,7 @@ pub(super) async fn run(command: DatasetCommand, session: &Session) -> Result<()
 
 fn told_by_name(file: &std::path::Path) -> Result<DataFormat, Failure> {
     DataFormat::of_file_name(&file.to_string_lossy()).ok_or_else(|| {
-        let known = FORMATS.map(DataFormat::as_str).join(", ");
+        let known = DataFormat::ALL.map(DataFormat::as_str).join(", ");
         Failure::input(format!(
             "{}: its name doesn't tell its format; give --format, one of {known}",
             file.display()
@@ -140,6 +134,7 @@ fn show(record: &DatasetRecord) -> String {
             ColumnKind::Integer => "integer",
             ColumnKind::Float => "float",
             ColumnKind::Text => "text",
+            ColumnKind::Image => "image",
         };
         let shape: Vec<String> = column.shape.iter().map(ToString::to_string).collect();
         let statistic = |value: fn(&stoker_domain::dataset::Statistics) -> f64| {

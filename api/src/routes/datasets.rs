@@ -26,12 +26,6 @@ const PART_BYTES: usize = 8 << 20;
 /// Parts in flight.
 const PARTS_MAX: usize = 4;
 
-const FORMATS: [(&str, DataFormat); 4] = [
-    ("csv", DataFormat::Csv),
-    ("csv_gz", DataFormat::CsvGz),
-    ("npy", DataFormat::Npy),
-    ("npz", DataFormat::Npz),
-];
 const HEADERS: [(&str, Header); 3] = [
     ("auto", Header::Auto),
     ("yes", Header::Yes),
@@ -62,7 +56,10 @@ pub(crate) async fn create_dataset(
     let name = params.name("name")?;
     params.required("format")?;
     let format = params
-        .one_of("format", &FORMATS)?
+        .one_of(
+            "format",
+            &DataFormat::ALL.map(|format| (format.as_str(), format)),
+        )?
         .unwrap_or(DataFormat::Csv);
     let header = params.one_of("header", &HEADERS)?.unwrap_or_default();
     let _permit = authorized.uploads.try_acquire().map_err(|_| too_many())?;
@@ -119,6 +116,7 @@ async fn describe(
         version: 0,
         format,
         header,
+        delimiter: None,
         blake3: upload.blake3.clone(),
         size_bytes: upload.size_bytes,
         schema,

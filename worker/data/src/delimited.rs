@@ -75,6 +75,8 @@ impl Tally {
             kind,
             shape: Vec::new(),
             statistics,
+            missing: 0,
+            categories: None,
         }
     }
 }

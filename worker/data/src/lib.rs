@@ -8,6 +8,7 @@
 //! unchecked and recurses on nested brackets, which a hostile upload could use to end the process.
 
 mod bounded;
+mod chunk;
 mod delimited;
 mod error;
 mod npy;
@@ -19,6 +20,7 @@ use std::io::{Read, Seek};
 
 use stoker_domain::dataset::{DataFormat, Schema};
 
+pub use chunk::{Chunk, ChunkColumn, Picture, Texts, Values};
 pub use error::DataError;
 pub use table::{ColumnValues, Table};
 
@@ -95,6 +97,7 @@ pub fn describe(
         }
         DataFormat::Npy => Ok((npy::describe(source, size, limits)?, false)),
         DataFormat::Npz => Ok((npz::describe(source, size, limits)?, false)),
+        other => Err(unread(other)),
     }
 }
 
@@ -123,7 +126,12 @@ pub fn read_columns(
         ),
         DataFormat::Npy => npy::read(source, size, columns, limits),
         DataFormat::Npz => npz::read(source, size, columns, limits),
+        other => Err(unread(other)),
     }
+}
+
+fn unread(format: DataFormat) -> DataError {
+    DataError::Malformed(format!("{} can't be read yet", format.as_str()))
 }
 
 #[cfg(test)]

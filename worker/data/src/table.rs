@@ -1,4 +1,4 @@
-//! Columns in memory, ready for training.
+//! Columns in memory.
 
 use crate::Limits;
 use crate::error::{DataError, shown};

@@ -105,7 +105,7 @@ fn feature_columns<'a>(
         let is_target = |column: &&Column| data.target.as_ref() == Some(&column.name);
         let others = (schema.columns.iter()).filter(|column| !is_target(column));
         let (text, numbers): (Vec<&Column>, Vec<&Column>) =
-            others.partition(|column| column.kind == ColumnKind::Text);
+            others.partition(|column| matches!(column.kind, ColumnKind::Text | ColumnKind::Image));
         if let Some(column) = text.first() {
             let message = format!(
                 "absent, so all columns but the target are taken, and `{}` is text: name the numeric ones",
@@ -155,6 +155,7 @@ fn numeric(column: &Column) -> Result<&Column, String> {
             "`{}` is text; integer and float columns can be trained on",
             column.name
         )),
+        ColumnKind::Image => Err(format!("`{}` holds pictures", column.name)),
         ColumnKind::Integer | ColumnKind::Float => Ok(column),
     }
 }

@@ -15,6 +15,8 @@ use crate::{Op, Plan, Quote, Target, compile_job};
 
 fn column(name: &str, kind: ColumnKind, shape: &[u32], max: f64) -> Column {
     Column {
+        missing: 0,
+        categories: None,
         name: name.to_owned(),
         kind,
         shape: shape.to_vec(),
