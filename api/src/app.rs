@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use object_store::ObjectStore;
 use object_store::signer::Signer;
 use stoker_domain::Clock;
-use stoker_domain::port::{Catalog, JobStore, KeySource, PluginCompiler, Relay, Telemetry};
+use stoker_domain::port::{
+    Catalog, JobStore, KeySource, PluginCompiler, Predictor, Relay, Telemetry,
+};
 use tokio::sync::Semaphore;
 
 use crate::auth::{SigningKey, Verifier};
@@ -27,6 +29,8 @@ pub struct Ports {
     pub signer: Option<Arc<dyn Signer>>,
     /// Screens and compiles plugins.
     pub compiler: Arc<dyn PluginCompiler>,
+    /// Predicts with finished models.
+    pub predictor: Arc<dyn Predictor>,
     /// Publishes what was written.
     pub relay: Arc<dyn Relay>,
     /// Where the keys of another issuer are, where tokens of one are accepted.
@@ -43,6 +47,7 @@ pub(crate) struct App {
     pub(crate) signing_key: Option<Arc<SigningKey>>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) predictions: Arc<Semaphore>,
     pub(crate) log_lines: LineCounts,
 }
 

@@ -34,6 +34,10 @@ pub struct Config {
     pub plugin_max_bytes: u64,
     /// Most uploads at a time.
     pub uploads_max: usize,
+    /// Largest body of rows to predict.
+    pub predict_max_bytes: u64,
+    /// Most requests for predictions at a time.
+    pub predictions_max: usize,
     /// Entries of a page when the request doesn't say.
     pub page_default: usize,
     /// Most entries of a page.
@@ -131,6 +135,8 @@ impl Default for Config {
             dataset_max_bytes: 1 << 30,
             plugin_max_bytes: 32 << 20,
             uploads_max: 8,
+            predict_max_bytes: 8 << 20,
+            predictions_max: 4,
             page_default: 50,
             page_max: 500,
             points_max: 100_000,
@@ -194,6 +200,7 @@ impl Config {
             ("connections_max", self.connections_max),
             ("spec_max_bytes", self.spec_max_bytes),
             ("uploads_max", self.uploads_max),
+            ("predictions_max", self.predictions_max),
             ("page_default", self.page_default),
             ("points_max", self.points_max),
             ("events.streams_max", self.events.streams_max),

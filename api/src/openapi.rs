@@ -9,8 +9,8 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, quote_job,
-    tokens,
+    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, predict,
+    quote_job, replay, tokens,
 };
 
 /// Declares each route once: served and documented by the same line.
@@ -42,6 +42,9 @@ routes! {
     health::get_openapi,
     create_job::create_job,
     quote_job::quote_job,
+    predict::predict,
+    replay::replay_job,
+    replay::diff_jobs,
     jobs::list_jobs,
     jobs::get_job,
     jobs::cancel_job,

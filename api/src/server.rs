@@ -160,6 +160,7 @@ fn app(config: Config, ports: Ports) -> Result<App, ServeError> {
         signing_key,
         streams: Arc::new(Semaphore::new(config.events.streams_max)),
         uploads: Arc::new(Semaphore::new(config.uploads_max)),
+        predictions: Arc::new(Semaphore::new(config.predictions_max)),
         log_lines: LineCounts::default(),
         config,
     })

@@ -5,9 +5,11 @@
 //! function returned, atomically.
 
 pub mod dataset;
+pub mod diff;
 pub mod error;
 pub mod id;
 pub mod job;
+pub mod model;
 pub mod object;
 pub mod plugin;
 pub mod port;

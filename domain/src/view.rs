@@ -9,6 +9,7 @@ use crate::id::{JobId, Ref};
 use crate::job::{
     Attempt, Checkpoint, EngineIdentity, Event, Failure, Inputs, JobRecord, JobState, Outcome,
 };
+use crate::model::Prediction;
 use crate::plugin::PluginRecord;
 use crate::port::Point;
 use crate::spec::JobSpec;
@@ -27,6 +28,9 @@ pub struct JobView {
     pub spec: JobSpec,
     /// What the references point at.
     pub inputs: Inputs,
+    /// The job that this one runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<JobId>,
     /// The present or last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
@@ -68,6 +72,7 @@ impl JobView {
             state: record.state,
             spec: record.spec,
             inputs: record.inputs,
+            replay_of: record.replay_of,
             attempt: record.attempt,
             progress,
             checkpoint: record.checkpoint,
@@ -162,6 +167,14 @@ pub struct EventList {
 pub struct MetricList {
     /// The points, by metric and step.
     pub points: Vec<Point>,
+}
+
+/// What a model says of rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PredictionList {
+    /// The predictions, by row. Rows that a step leaves out, such as those before the first whole
+    /// window, have none.
+    pub predictions: Vec<Prediction>,
 }
 
 /// One line of a job's log.

@@ -10,7 +10,7 @@ use stoker_sdk::view::{JobList, JobView};
 use stoker_sdk::{JobQuery, MetricQuery};
 
 use super::exit::Failure;
-use super::{Session, argument, create, download, follow, show, wait};
+use super::{Session, argument, create, download, follow, replay, show, wait};
 
 /// What to do with jobs.
 #[derive(Debug, Subcommand)]
@@ -60,6 +60,21 @@ pub(crate) enum JobCommand {
     },
     /// Show what happened to a job.
     Events(Tail),
+    /// Run a finished job again, on the same data and plugins, and compare the weights.
+    Replay {
+        /// The job.
+        id: JobId,
+        /// Don't wait for it to end: `stoker job diff` compares later.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Show what differs between two jobs.
+    Diff {
+        /// The job; a replay is compared with what it replays.
+        a: JobId,
+        /// The other one.
+        b: Option<JobId>,
+    },
     /// List what a job produced.
     Artifacts {
         /// The job.
@@ -177,6 +192,8 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<(), Fa
             };
             metrics(id, query, session).await
         }
+        JobCommand::Replay { id, no_wait } => replay::run(id, no_wait, session).await,
+        JobCommand::Diff { a, b } => replay::diff(a, b, session).await,
         JobCommand::Artifacts { id } => {
             let artifacts = client.list_artifacts(id).await?;
             match output.json() {

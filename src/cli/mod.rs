@@ -12,8 +12,10 @@ mod exit;
 mod follow;
 mod job;
 mod login;
+mod model;
 mod output;
 mod plugin;
+mod replay;
 mod show;
 mod table;
 mod token;
@@ -42,7 +44,7 @@ current context of `stoker login`; else the `stoker up` of this machine.
 
 Exit codes of the client commands:
     0  done; with --wait: the job succeeded
-    1  the job failed
+    1  the job failed; with job replay and diff: the weights differ
     2  the command line, the spec or another input isn't valid
     3  no valid token, or its role may not do this
     4  not found
@@ -82,6 +84,9 @@ pub(crate) enum ClientCommand {
     /// Jobs: create, watch, end.
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Models of finished jobs: package, predict.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Data sets: upload, list, delete.
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
@@ -139,6 +144,7 @@ async fn dispatch(
     };
     match command {
         ClientCommand::Job(command) => job::run(command, &session()?).await,
+        ClientCommand::Model(command) => model::run(command, &session).await,
         ClientCommand::Dataset(command) => dataset::run(command, &session()?).await,
         ClientCommand::Plugin(command) => plugin::run(command, &session()?).await,
         ClientCommand::Token(command) => token::run(command, &session()?).await,

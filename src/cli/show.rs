@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stoker_domain::diff::TRACE;
 use stoker_domain::job::{Artifact, Event, EventBody, Failure};
 use stoker_domain::port::Point;
 use stoker_sdk::view::{JobQuote, JobView, LogLine};
@@ -174,7 +175,8 @@ pub(super) fn artifacts(artifacts: &[Artifact]) -> String {
 /// Metrics, a line each: how many points, the last, the smallest and the largest.
 pub(super) fn metrics(points: &[Point]) -> String {
     let mut by_metric: BTreeMap<&str, Vec<&Point>> = BTreeMap::new();
-    for point in points {
+    // The trace is for `stoker job diff`.
+    for point in points.iter().filter(|point| point.metric != TRACE) {
         by_metric.entry(&point.metric).or_default().push(point);
     }
     let mut table = Table::new(["METRIC", "POINTS", "STEP", "LAST", "MIN", "MAX"]);

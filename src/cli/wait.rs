@@ -33,6 +33,14 @@ pub(super) async fn run(
     ended(&view)
 }
 
+/// Waits for a job, which must end well.
+pub(super) async fn until_ended(id: JobId, session: &Session) -> Result<(), Failure> {
+    let mut shown = Shown::new(&session.output);
+    let outcome = watch(id, None, session, &mut shown).await;
+    shown.clear();
+    ended(&outcome?)
+}
+
 async fn watch(
     id: JobId,
     timeout: Option<Duration>,

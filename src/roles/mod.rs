@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use stoker_domain::port::KeySource;
 use stoker_infra::HttpKeySource;
+use stoker_worker::Predictions;
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -23,6 +24,7 @@ pub(crate) async fn start_api(
 ) -> anyhow::Result<stoker_api::Server> {
     let keys = world.keys();
     let compiler = SandboxedCompiler::new(&config.worker.plugins, &keys)?;
+    let predictions = Predictions::new(&config.worker, worker_ports(world), keys.sealing()?)?;
     let keys_url = config.api.auth.jwks_url.as_deref();
     let key_source = keys_url.map(HttpKeySource::new).transpose();
     let key_source = key_source.context("api.auth.jwks_url")?;
@@ -33,6 +35,7 @@ pub(crate) async fn start_api(
         objects: world.objects.clone(),
         signer: world.signer.clone(),
         compiler: Arc::new(compiler),
+        predictor: Arc::new(predictions),
         relay: world.relay.clone(),
         keys: key_source.map(|source| Arc::new(source) as Arc<dyn KeySource>),
         clock: world.clock.clone(),
@@ -80,13 +83,8 @@ pub(crate) async fn run_scheduler(
     Ok(())
 }
 
-/// Works for the pool until asked to stop.
-pub(crate) async fn run_worker(
-    config: &Config,
-    world: &World,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let ports = stoker_worker::Ports {
+fn worker_ports(world: &World) -> stoker_worker::Ports {
+    stoker_worker::Ports {
         jobs: world.jobs.clone(),
         queue: world.queue.clone(),
         catalog: world.catalog.clone(),
@@ -94,7 +92,16 @@ pub(crate) async fn run_worker(
         relay: world.relay.clone(),
         objects: world.objects.clone(),
         clock: world.clock.clone(),
-    };
+    }
+}
+
+/// Works for the pool until asked to stop.
+pub(crate) async fn run_worker(
+    config: &Config,
+    world: &World,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let ports = worker_ports(world);
     let key = world.keys().sealing()?;
     let mut settings = config.worker.clone();
     let measured = || calibrate::load(&world.data_dir);

@@ -40,7 +40,7 @@ const HASTY: &[(&str, &str)] = &[
 pub(crate) struct Bench {
     pub(crate) platform: Platform,
     pub(crate) services: Option<Services>,
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
 impl Bench {
@@ -68,6 +68,11 @@ impl Bench {
         Self::ready(platform, Some(services), scratch).await
     }
 
+    /// Where the platform keeps its state.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.scratch.path().join("data")
+    }
+
     async fn ready(platform: Platform, services: Option<Services>, scratch: TempDir) -> Self {
         stoker::digits::upload(platform.client().unwrap(), &plugins())
             .await
@@ -75,7 +80,7 @@ impl Bench {
         Self {
             platform,
             services,
-            _scratch: scratch,
+            scratch: scratch,
         }
     }
 

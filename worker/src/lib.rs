@@ -6,14 +6,18 @@
 //! and `train` hands it all to the engine.
 
 mod attempt;
+mod card;
 mod commit;
 mod config;
 mod control;
 mod device;
 mod inputs;
 mod lease;
+mod model;
 mod plugin_steps;
 mod ports;
+mod predict;
+mod prepare;
 mod registration;
 mod spool;
 mod train;
@@ -21,5 +25,7 @@ mod worker;
 
 pub use config::Config;
 pub use device::calibrate;
+pub use model::Model;
 pub use ports::Ports;
+pub use predict::Predictions;
 pub use worker::{StartError, run};

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
-use stoker_domain::job::{Artifact, Failure, FailureKind, JobRecord, Outcome};
+use stoker_data::is_by_batch;
+use stoker_domain::diff::TRACE;
+use stoker_domain::job::{Artifact, EngineIdentity, Failure, FailureKind, JobRecord, Outcome};
+use stoker_domain::model::{CARD_FILE, MODEL_FILE, ModelRecord, RECORD_VERSION, WEIGHTS_FILE};
 use stoker_domain::spec::{MetricSpec, PreprocessSpec};
 use stoker_domain::worker::Progress;
 use stoker_domain::{Clock, Ref, Timestamp, object};
@@ -14,10 +17,12 @@ use stoker_engine::{
     Control as EngineControl, Device, EngineError, MetricSource, Observer, Preprocess, Run,
     RunInput, StepReport,
 };
+use stoker_model::InputDescription;
 use stoker_plugins::Plugin;
 use tokio::sync::watch;
 
 use crate::attempt::Shared;
+use crate::card;
 use crate::commit::Checkpoints;
 use crate::control::{Control, Request};
 use crate::inputs::Prepared;
@@ -59,6 +64,8 @@ pub(crate) enum Trained {
 /// What a whole run made, and how fast.
 pub(crate) struct Finished {
     pub(crate) weights: Vec<u8>,
+    /// What is needed beside the weights to use the model.
+    pub(crate) model: ModelRecord,
     pub(crate) metrics: BTreeMap<String, f64>,
     pub(crate) steps: u64,
     pub(crate) samples_per_s: f64,
@@ -94,17 +101,20 @@ impl Finished {
 /// Trains to the end, or to what `control` asks for. Blocks its thread.
 pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
     let spec = &training.record.spec;
-    let plan = stoker_model::compile_job(spec, &training.prepared.schema).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Failure::new(FailureKind::User, lines.join("; "))
-    })?;
+    let plan =
+        stoker_model::compile_job(spec, &training.prepared.fed.schema).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure::new(FailureKind::User, lines.join("; "))
+        })?;
     let plugins = &training.prepared.plugins;
-    let preprocess = spec.preprocess.iter().map(|step| preprocess(step, plugins));
+    let by_batch = spec.preprocess.iter().filter(|step| is_by_batch(step));
+    let preprocess = by_batch.map(|step| preprocess(step, &plan.input, plugins));
+    let preprocess = preprocess.collect::<Result<_, _>>()?;
     let input = RunInput {
         plan: Arc::new(plan),
-        table: training.prepared.table.clone(),
+        table: training.prepared.fed.table.clone(),
         split: &spec.data.split,
-        preprocess: preprocess.collect::<Result<_, _>>()?,
+        preprocess,
         metrics: spec
             .metrics
             .iter()
@@ -127,11 +137,30 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
         }
         stoker_engine::Outcome::Finished(finished) => Ok(Trained::Finished(Finished {
             weights: finished.weights,
+            model: model(&training.record, &training.prepared),
             metrics: finished.metrics,
             steps: finished.steps,
             samples_per_s: watching.samples_per_s(),
             first_step_at: watching.first_step_at,
         })),
+    }
+}
+
+/// What is needed beside the weights to use the model.
+fn model(job: &JobRecord, prepared: &Prepared) -> ModelRecord {
+    ModelRecord {
+        record_version: RECORD_VERSION,
+        job: job.id,
+        spec: job.spec.clone(),
+        inputs: job.inputs.clone(),
+        rows: prepared.dataset.schema.rows,
+        columns: prepared.fed.read.clone(),
+        fitted: prepared.fed.fitted.clone(),
+        labels: prepared.fed.labels.clone(),
+        engine: EngineIdentity {
+            build: stoker_engine::build(),
+            device_class: stoker_engine::device_class(),
+        },
     }
 }
 
@@ -150,6 +179,7 @@ fn plugin<'a>(
 
 fn preprocess(
     step: &PreprocessSpec,
+    input: &InputDescription,
     plugins: &BTreeMap<Ref, Arc<Plugin>>,
 ) -> Result<Preprocess, EngineError> {
     if let Some(name) = &step.plugin {
@@ -158,7 +188,7 @@ fn preprocess(
         return Ok(Preprocess::custom(step.apply, Box::new(transform)));
     }
     let unknown = || EngineError::new(FailureKind::User, "a step is neither plugin nor built in");
-    Preprocess::builtin(step)
+    Preprocess::builtin(step, input)
         .map_err(|error| EngineError::new(FailureKind::User, error.to_string()))?
         .ok_or_else(unknown)
 }
@@ -285,6 +315,17 @@ impl Observer for Watching<'_> {
         Ok(())
     }
 
+    fn trace(&mut self, step: u64, weights: blake3::Hash) {
+        let first = weights
+            .as_bytes()
+            .first_chunk::<8>()
+            .copied()
+            .unwrap_or_default();
+        // 52 bits, which a point's value holds exactly.
+        let number = (u64::from_le_bytes(first) >> 12) as f64;
+        self.training.spool.point(TRACE, step, number);
+    }
+
     fn control(&mut self) -> EngineControl {
         match self.training.control.request() {
             Request::Continue => EngineControl::Continue,
@@ -316,7 +357,12 @@ pub(crate) async fn files(
         "spec_blake3": job.spec.blake3(),
     });
     vec![
-        ("weights.safetensors", finished.weights.clone()),
+        (WEIGHTS_FILE, finished.weights.clone()),
+        (
+            MODEL_FILE,
+            serde_json::to_vec(&finished.model).unwrap_or_default(),
+        ),
+        (CARD_FILE, card::write(finished).into_bytes()),
         ("metrics.jsonl", json_lines(&points)),
         ("log.jsonl", log(shared, job).await),
         (

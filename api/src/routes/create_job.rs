@@ -11,11 +11,10 @@ use stoker_domain::port::{CatalogKind, Creation, Idempotency};
 use stoker_domain::spec::{Format, JobSpec};
 use stoker_domain::view::{JobView, Problem};
 use stoker_domain::{ErrorCode, JobId, JobRecord, Ref};
-use stoker_model::Plan;
 
 use super::catalog;
 use super::datasets::newest_dataset;
-use crate::compile;
+use crate::compile::{Compiled, compile};
 use crate::extract::{Announced, Authorized, IdempotencyKey, Make, read_body};
 use crate::problem::ApiError;
 
@@ -50,13 +49,25 @@ pub(crate) async fn create_job(
     }
     let spec = parse(&body, format)?;
     let Resolved { spec, inputs, .. } = resolve(&authorized, spec).await?;
-    let change = JobRecord::create(NewJob {
+    let new = NewJob {
         id: JobId::generate(),
         tenant: tenant.clone(),
         spec,
         inputs,
+        replay_of: None,
         created_at: authorized.ports.clock.now(),
-    });
+    };
+    submit(&authorized, new, key, body_blake3).await
+}
+
+/// Writes a new job, once for each key.
+pub(super) async fn submit(
+    authorized: &Authorized<Make>,
+    new: NewJob,
+    key: IdempotencyKey,
+    body_blake3: String,
+) -> Result<HttpResponse, ApiError> {
+    let change = JobRecord::create(new);
     let view = JobView::new(change.record.clone(), None);
     let first_answer = serde_json::to_string(&view).map_err(ApiError::internal)?;
     let idempotency = Idempotency {
@@ -122,7 +133,7 @@ pub(super) struct Resolved {
     pub(super) spec: JobSpec,
     pub(super) inputs: Inputs,
     pub(super) dataset: DatasetRecord,
-    pub(super) plan: Plan,
+    pub(super) compiled: Compiled,
 }
 
 /// Pins the spec's references to versions, and compiles it on its data set.
@@ -152,11 +163,11 @@ pub(super) async fn resolve(
     }
     // A large model takes a while to compile: not on a thread that serves requests.
     let compiled = tokio::task::spawn_blocking(move || {
-        compile::plan(&spec, &dataset.schema).map(|plan| Resolved {
+        compile(&spec, &dataset.schema).map(|compiled| Resolved {
             spec,
             inputs,
             dataset,
-            plan,
+            compiled,
         })
     });
     let compiled = compiled.await.map_err(ApiError::internal)?;
@@ -242,7 +253,7 @@ fn missing(what: &str, reference: &Ref, known: &[(&str, String)]) -> String {
 }
 
 /// The answer to a submit: the first one, for every repeat.
-fn answer(creation: Creation, first: String) -> Result<HttpResponse, ApiError> {
+pub(super) fn answer(creation: Creation, first: String) -> Result<HttpResponse, ApiError> {
     let answer = match creation {
         Creation::Created => first,
         Creation::Replayed { answer } => answer,

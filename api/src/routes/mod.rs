@@ -9,7 +9,9 @@ pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod plugins;
+pub(crate) mod predict;
 pub(crate) mod quote_job;
+pub(crate) mod replay;
 pub(crate) mod tokens;
 
 mod catalog;

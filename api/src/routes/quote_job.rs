@@ -5,9 +5,10 @@ use actix_web::{HttpRequest, post, web};
 use stoker_domain::spec::JobSpec;
 use stoker_domain::view::{DurationQuote, JobQuote, MemoryQuote, Problem};
 use stoker_domain::worker::{DeviceProfile, WorkerRecord};
-use stoker_model::{Plan, count_held_out, count_steps};
+use stoker_model::{Plan, count_steps};
 
 use super::create_job::{Resolved, parse, resolve, spec_format};
+use crate::compile::Compiled;
 use crate::extract::{Announced, Authorized, Make, read_body};
 use crate::problem::ApiError;
 
@@ -41,13 +42,12 @@ fn view(resolved: &Resolved, workers: &[WorkerRecord]) -> JobQuote {
     let Resolved {
         spec,
         dataset,
-        plan,
+        compiled: Compiled { plan, rows },
         ..
     } = resolved;
     let quote = plan.quote();
-    let held_out = count_held_out(&spec.data.split, dataset.schema.rows);
-    let rows = dataset.schema.rows.saturating_sub(held_out);
-    let steps = count_steps(&spec.train, rows);
+    let steps = rows.and_then(|[rows, _]| count_steps(&spec.train, rows));
+    let held_out = rows.map_or(0, |[_, held_out]| held_out);
     let profiles = workers.iter().filter_map(|worker| worker.profile.as_ref());
     let durations = profiles.map(|profile| duration(plan, profile, steps, held_out));
     let apart = quote.arena_bytes + quote.optimizer_bytes + quote.gradient_bytes;

@@ -12,7 +12,7 @@ use super::harness::{TestApp, send};
 const WEIGHTS: &[u8] = b"weights";
 
 /// A job that has produced `weights.safetensors`.
-async fn succeeded(app: &TestApp) -> JobId {
+pub(super) async fn succeeded(app: &TestApp) -> JobId {
     let id = app.submitted().await;
     let token = app.run(id).await;
     let name = "weights.safetensors";

@@ -15,7 +15,7 @@ use stoker_domain::{JobId, TenantId};
 use stoker_infra::EmbeddedStore;
 use tempfile::TempDir;
 
-use super::ports::{FakeClock, FakeCompiler, FakeSigner, Recorder};
+use super::ports::{FakeClock, FakeCompiler, FakePredictor, FakeSigner, Recorder};
 use crate::{Config, Grant, Ports, Server, SigningKey, serve};
 
 /// Rows of the data set that [`TestApp::upload_points`] makes.
@@ -133,6 +133,7 @@ impl TestApp {
             objects: objects.clone(),
             signer: Some(Arc::new(FakeSigner)),
             compiler: compiler.clone(),
+            predictor: Arc::new(FakePredictor),
             relay: relay.clone(),
             keys: None,
             clock: clock.clone(),

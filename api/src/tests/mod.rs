@@ -10,6 +10,8 @@ mod harness;
 mod jobs;
 mod plugins;
 mod ports;
+mod predict;
 mod problems;
 mod quotes;
+mod replay;
 mod roles;

@@ -7,17 +7,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use object_store::path::Path;
 use object_store::signer::{Method, Signer, Url};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use stoker_domain::job::{Change, Event, JobRecord};
+use stoker_domain::model::{Output, Prediction};
 use stoker_domain::plugin::PluginRole;
 use stoker_domain::port::{
     Catalog, CatalogKind, CompileError, CompiledPlugin, Creation, Entry, Expect, Guard,
     Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView, OutboxEntry, PluginCompiler,
-    Point, Put, Relay, StoreError, Submission, Telemetry, Update,
+    Point, PredictError, Predictor, Put, Relay, StoreError, Submission, Telemetry, Update,
 };
 use stoker_domain::time::{Clock, Timestamp};
 use stoker_domain::worker::{Progress, WorkerRecord};
-use stoker_domain::{JobId, PoolName, TenantId, WorkerId};
+use stoker_domain::{ErrorCode, JobId, PoolName, TenantId, WorkerId};
 
 /// A clock that stands still until it is moved.
 pub(super) struct FakeClock(AtomicI64);
@@ -80,6 +81,37 @@ impl PluginCompiler for FakeCompiler {
 
     fn engine_hash(&self) -> String {
         "engine1".to_owned()
+    }
+}
+
+/// Predicts for each row how many values it has, and refuses rows with the value `bad`.
+pub(super) struct FakePredictor;
+
+#[async_trait]
+impl Predictor for FakePredictor {
+    async fn predict(
+        &self,
+        job: &JobRecord,
+        rows: Vec<Map<String, Value>>,
+    ) -> Result<Vec<Prediction>, PredictError> {
+        if job.result.is_none() {
+            return Err(PredictError {
+                code: ErrorCode::Conflict,
+                message: "it has no model".to_owned(),
+            });
+        }
+        let rows = (0..).zip(rows).map(|(row, values)| {
+            if values.contains_key("bad") {
+                return Err(PredictError {
+                    code: ErrorCode::InvalidInput,
+                    message: format!("row {row} is bad"),
+                });
+            }
+            let values = vec![values.len() as f32];
+            let output = Output::Values { values };
+            Ok(Prediction { row, output })
+        });
+        rows.collect()
     }
 }
 

@@ -6,12 +6,30 @@ use super::harness::{TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 27] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 30] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
     ("create_job", "POST", "/v1/jobs", Some(Role::Developer)),
     ("quote_job", "POST", "/v1/jobs/quote", Some(Role::Developer)),
+    (
+        "predict",
+        "POST",
+        "/v1/jobs/{id}/predict",
+        Some(Role::Developer),
+    ),
+    (
+        "replay_job",
+        "POST",
+        "/v1/jobs/{id}/replay",
+        Some(Role::Developer),
+    ),
+    (
+        "diff_jobs",
+        "GET",
+        "/v1/jobs/{id}/diff?with={id}",
+        Some(Role::Viewer),
+    ),
     ("list_jobs", "GET", "/v1/jobs", Some(Role::Viewer)),
     ("get_job", "GET", "/v1/jobs/{id}", Some(Role::Viewer)),
     (
@@ -137,6 +155,11 @@ async fn every_route_lets_in_who_may_and_no_one_else() {
         };
         let bare = send(app.bare(method, &path)).await;
         bare.expect_problem(401, "unauthenticated", "");
+        // A replay is asked for by its key alone.
+        let keyed = |request: reqwest::RequestBuilder| match name {
+            "replay_job" => request.header("Idempotency-Key", "a key"),
+            _ => request,
+        };
         for role in [Role::Viewer, Role::Developer, Role::Admin, Role::Operator] {
             // What changes something is tried on what isn't there.
             let path = if method == "GET" {
@@ -144,7 +167,8 @@ async fn every_route_lets_in_who_may_and_no_one_else() {
             } else {
                 path.replace(&id, "job-x")
             };
-            let answer = send(app.request_as("acme", role, method, &path)).await;
+            let request = app.request_as("acme", role, method, &path);
+            let answer = send(keyed(request)).await;
             if role < least {
                 let answer = answer.expect_problem(403, "forbidden", "");
                 let detail = answer.json()["detail"].as_str().unwrap().to_owned();
@@ -161,7 +185,8 @@ async fn every_route_lets_in_who_may_and_no_one_else() {
             }
         }
         if path.contains(&id) {
-            let answer = send(app.request_as("other", Role::Operator, method, &path)).await;
+            let request = app.request_as("other", Role::Operator, method, &path);
+            let answer = send(keyed(request)).await;
             answer.expect_problem(404, "not_found", "");
         }
     }

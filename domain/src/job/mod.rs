@@ -97,6 +97,9 @@ pub struct JobRecord {
     pub spec: JobSpec,
     /// What the references point at.
     pub inputs: Inputs,
+    /// The job that this one runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<JobId>,
     /// Where it stands.
     pub state: JobState,
     /// Counts the writes of this record.
@@ -228,6 +231,8 @@ pub struct NewJob {
     pub spec: JobSpec,
     /// What the references point at.
     pub inputs: Inputs,
+    /// The job that it runs again.
+    pub replay_of: Option<JobId>,
     /// When it is created.
     pub created_at: Timestamp,
 }
@@ -242,6 +247,7 @@ impl JobRecord {
             tenant: new.tenant,
             spec: new.spec,
             inputs: new.inputs,
+            replay_of: new.replay_of,
             state: JobState::Queued,
             revision: 1,
             next_event: 1,

@@ -8,6 +8,7 @@ mod catalog;
 mod job_store;
 mod key_source;
 mod plugin_compiler;
+mod predictor;
 mod relay;
 mod telemetry;
 mod work_queue;
@@ -19,6 +20,7 @@ pub use job_store::{
 };
 pub use key_source::{KeySource, KeySourceError};
 pub use plugin_compiler::{CompileError, CompiledPlugin, PluginCompiler};
+pub use predictor::{PredictError, Predictor};
 pub use relay::Relay;
 pub use telemetry::{Point, Telemetry};
 pub use work_queue::{

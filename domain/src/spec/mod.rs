@@ -29,7 +29,7 @@ pub use loss::Loss;
 pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};
 pub use optimizer::OptimizerSpec;
-pub use parse::{Format, SPEC_MAX_BYTES};
+pub use parse::{Format, SPEC_MAX_BYTES, read_settings};
 pub use recommender::{Recommender, RecommenderKind};
 pub use schedule::ScheduleSpec;
 pub use train::{CheckpointSpec, ClipSpec, EmaSpec, TrainSpec};
@@ -167,6 +167,20 @@ impl Default for SplitSpec {
     }
 }
 
+impl SplitSpec {
+    /// Rows held out of `rows`: the share is rounded up.
+    #[must_use]
+    pub fn count_held_out(&self, rows: u64) -> u64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a count"
+        )]
+        let held_out = (rows as f64 * self.test).ceil() as u64;
+        held_out
+    }
+}
+
 /// One preprocessing step: a built-in one or a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -190,9 +204,48 @@ pub struct PreprocessSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preprocessing {
-    /// Scales features by statistics of the training rows. `config.mode`: `standard` (mean 0,
-    /// deviation 1, the default) or `minmax` (0 to 1); `config.per`: `feature` (default) or `all`.
+    /// Scales features, or the target, by statistics of the training rows.
     Normalise,
+    /// Fills in values that are missing.
+    Impute,
+    /// Makes a number of 0 or 1 of each category.
+    OneHot,
+    /// Makes ids, or a bag of words, of any text by hashing it.
+    Hash,
+    /// Cuts numbers off at limits.
+    Clip,
+    /// Brings pictures to one size, as numbers of 0 to 1.
+    Resize,
+    /// Cuts pictures: to their centre, or in training at random.
+    Crop,
+    /// Mirrors pictures at random in training.
+    Flip,
+    /// Puts rows that follow one another side by side, to predict those after them.
+    Window,
+    /// Adds columns of earlier rows.
+    Lag,
+    /// Makes token ids of text.
+    Tokenise,
+}
+
+impl Preprocessing {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normalise => "normalise",
+            Self::Impute => "impute",
+            Self::OneHot => "one_hot",
+            Self::Hash => "hash",
+            Self::Clip => "clip",
+            Self::Resize => "resize",
+            Self::Crop => "crop",
+            Self::Flip => "flip",
+            Self::Window => "window",
+            Self::Lag => "lag",
+            Self::Tokenise => "tokenise",
+        }
+    }
 }
 
 /// Which rows a preprocessing step changes.

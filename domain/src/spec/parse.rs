@@ -1,6 +1,7 @@
 //! Reading a spec from TOML or JSON, with errors that name the field.
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::JobSpec;
 use crate::error::{FieldError, nearest};
@@ -43,6 +44,17 @@ impl JobSpec {
         spec.validate()?;
         Ok(spec)
     }
+}
+
+/// Reads the settings of a step or a metric: its `config`.
+///
+/// # Errors
+/// At the setting that is wrong, as in `config.columns[1]`.
+pub fn read_settings<T: DeserializeOwned>(config: &Map<String, Value>) -> Result<T, FieldError> {
+    serde_path_to_error::deserialize(Value::from(config.clone())).map_err(|error| {
+        let path = error.path().to_string();
+        locate(&path, &error.inner().to_string()).under("config")
+    })
 }
 
 fn syntax(message: &str) -> Vec<FieldError> {

@@ -55,6 +55,7 @@ pub fn job_with(owner: &str, spec: JobSpec) -> Change {
         tenant: tenant(owner),
         spec,
         inputs: Inputs::default(),
+        replay_of: None,
         created_at: at(0),
     })
 }

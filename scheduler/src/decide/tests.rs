@@ -29,6 +29,7 @@ fn job(priority: Priority) -> JobRecord {
         tenant: "acme".parse().unwrap(),
         spec,
         inputs: Inputs::default(),
+        replay_of: None,
         created_at: Timestamp::from_millis(0),
     })
     .record

@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use stoker_domain::diff::JobDiff;
 use stoker_domain::job::{Artifact, JobState};
-use stoker_domain::view::{EventList, JobList, JobQuote, JobView, LogLine, LogList, MetricList};
+use stoker_domain::view::{
+    EventList, JobList, JobQuote, JobView, LogLine, LogList, MetricList, PredictionList,
+};
 use stoker_domain::{JobId, JobSpec};
 
 use crate::client::Client;
@@ -107,6 +110,41 @@ impl Client {
         let url = self.url(&["v1", "jobs", "quote"]);
         // The server takes no key here: nothing is stored that a repeat could store again.
         let call = Call::post(url, &IdempotencyKey::generate()).body(content_type, body);
+        self.fetch(&call).await
+    }
+
+    /// Runs a finished job again under a key of the caller's.
+    ///
+    /// # Errors
+    /// `conflict` when it didn't succeed, or data set or plugins aren't what they were.
+    pub async fn replay_job(&self, id: JobId, key: &IdempotencyKey) -> Result<JobView> {
+        let url = self.url(&["v1", "jobs", &id.to_string(), "replay"]);
+        self.fetch(&Call::post(url, key)).await
+    }
+
+    /// What differs between two jobs; without `with`, between a replay and what it replays.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn diff_jobs(&self, id: JobId, with: Option<JobId>) -> Result<JobDiff> {
+        let mut url = self.url(&["v1", "jobs", &id.to_string(), "diff"]);
+        page::set_query(&mut url, [("with", with.map(|id| id.to_string()))]);
+        self.fetch(&Call::get(url)).await
+    }
+
+    /// Predicts rows, each a value by the name of a column, with the model of a finished job.
+    ///
+    /// # Errors
+    /// `invalid_input` when a row doesn't fit the model, `conflict` when the job has none.
+    pub async fn predict(
+        &self,
+        id: JobId,
+        rows: &[serde_json::Map<String, serde_json::Value>],
+    ) -> Result<PredictionList> {
+        let url = self.url(&["v1", "jobs", &id.to_string(), "predict"]);
+        let body = serde_json::json!({ "rows": rows }).to_string();
+        // The server takes no key here: nothing is stored that a repeat could store again.
+        let call = Call::post(url, &IdempotencyKey::generate()).body(JSON, Bytes::from(body));
         self.fetch(&call).await
     }
 

@@ -43,6 +43,14 @@ pub enum DataError {
         /// The nearest name there is, as the end of the sentence; or nothing.
         hint: String,
     },
+    /// A preprocessing step can't do its work.
+    #[error("{field}: {source}")]
+    Step {
+        /// The step, as in `preprocess[1]`.
+        field: String,
+        /// What it found.
+        source: Box<DataError>,
+    },
     /// The file couldn't be read.
     #[error("the file can't be read")]
     Read(#[source] io::Error),
@@ -55,7 +63,16 @@ impl DataError {
         match self {
             Self::TooLarge(_) => ErrorCode::TooLarge,
             Self::Read(_) => ErrorCode::Internal,
+            Self::Step { source, .. } => source.code(),
             _ => ErrorCode::InvalidInput,
+        }
+    }
+
+    /// The same, found by a step.
+    pub(crate) fn at(self, field: &str) -> Self {
+        Self::Step {
+            field: field.to_owned(),
+            source: Box::new(self),
         }
     }
 

@@ -11,8 +11,10 @@ mod bounded;
 mod chunk;
 mod delimited;
 mod error;
+mod json_rows;
 mod npy;
 mod npz;
+mod prepare;
 mod statistics;
 mod table;
 
@@ -22,6 +24,8 @@ use stoker_domain::dataset::{DataFormat, Schema};
 
 pub use chunk::{Chunk, ChunkColumn, Picture, Texts, Values};
 pub use error::DataError;
+pub use json_rows::chunk_of_json;
+pub use prepare::{Pipeline, Prepared, Sides, is_by_batch};
 pub use table::{ColumnValues, Table};
 
 /// A file: bytes that can be read from any place. `&mut std::io::Cursor::new(bytes)` is one.

@@ -10,6 +10,7 @@ use crate::feed::{Feed, Pass, Place};
 use crate::gang::Gang;
 use crate::lengths::There;
 use crate::metric::{Metric, Sources};
+use crate::table::TargetRows;
 
 /// The sums over all batches of a virtual shard, or of a subtree of them.
 struct Part {
@@ -92,7 +93,8 @@ impl Evaluation<'_> {
             metrics: self.sources.make()?,
             loss: LossSum::default(),
         };
-        let mut there = There::default();
+        let (mut there, scaled) = (There::default(), self.feed.scaled());
+        let mut unscaled = Vec::new();
         let batches = self.order.len().div_ceil(self.plan.rows * self.plan.shards);
         for batch in 0..batches as u64 {
             let place = Place {
@@ -113,7 +115,14 @@ impl Evaluation<'_> {
             }
             part.loss += loss;
             let outputs = self.plan.outputs / self.plan.input.target.positions();
-            let (scores, targets) = there.of((scores, outputs), rows.targets, rows.lengths);
+            let (scores, targets) = match &scaled {
+                None => there.of((scores, outputs), rows.targets, rows.lengths),
+                Some(scaled) => {
+                    let values = self.feed.originals();
+                    scaled.undo(scores, scores.len() / values.len().max(1), &mut unscaled);
+                    (unscaled.as_slice(), TargetRows::Values(values))
+                }
+            };
             for metric in &mut part.metrics {
                 metric.update(scores, outputs, targets)?;
             }

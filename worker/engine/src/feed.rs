@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::Apply;
-use stoker_model::Span;
+use stoker_model::{Of, Span};
 
+use crate::augment::Augment;
 use crate::device::Shard;
 use crate::error::EngineError;
 use crate::lengths::Lengths;
 use crate::masking::Masks;
-use crate::normalise::{Statistics, fit, index_of};
+use crate::normalise::{Fitted, Statistics, fit, fit_target, index_of};
 use crate::order::shuffle_epoch;
 use crate::philox::{Purpose, Stream};
 use crate::table::{NOT_COUNTED, Table, TargetRows, Targets};
@@ -42,6 +43,10 @@ pub(crate) struct Feed {
     rows: usize,
     batch_rows: usize,
     steps: Vec<(Apply, Step)>,
+    /// How the target is scaled, where it is.
+    scaled: Option<Arc<Statistics>>,
+    /// The targets of the shard before they were scaled.
+    originals: Vec<f32>,
     features: Vec<f32>,
     classes: Vec<u32>,
     values: Vec<f32>,
@@ -57,6 +62,7 @@ pub(crate) struct Feed {
 #[derive(Clone)]
 enum Step {
     Normalise(Arc<Statistics>),
+    Augment(Augment),
     Custom(Arc<Mutex<Box<dyn Transform>>>),
 }
 
@@ -72,16 +78,26 @@ impl Feed {
         (rows, shards): (usize, usize),
         preprocess: Vec<Preprocess>,
         (train, ids): (&[u64], &[Span]),
-        saved: Option<&[Statistics]>,
+        saved: Option<&Fitted>,
         lengths: Option<Lengths>,
     ) -> Result<Self, EngineError> {
-        let mut saved = saved.map(<[Statistics]>::iter);
+        let mut scaled = None;
+        let scaled_before = saved.map(|saved| saved.target.as_ref());
+        let mut saved = saved.map(|saved| saved.features.iter());
         let width = table.width();
         let mut steps = Vec::with_capacity(preprocess.len());
         for Preprocess { apply, kind } in preprocess {
             let step = match (kind, &mut saved) {
                 (PreprocessKind::Custom(transform), _) => {
                     Step::Custom(Arc::new(Mutex::new(transform)))
+                }
+                (PreprocessKind::Augment(augment), _) => Step::Augment(augment),
+                (PreprocessKind::Normalise(config), _) if config.of == Of::Target => {
+                    scaled = Some(Arc::new(match scaled_before {
+                        None => fit_target(config, &table, train),
+                        Some(before) => before.cloned().ok_or_else(|| lost("the target"))?,
+                    }));
+                    continue;
                 }
                 (PreprocessKind::Normalise(config), None) => {
                     let floats = |row| lengths.as_ref().map_or(width, |all| all.floats(row));
@@ -91,25 +107,28 @@ impl Feed {
                     let statistics = saved
                         .next()
                         .filter(|s| s.offset.len() == width && s.factor.len() == width);
-                    let statistics = statistics.ok_or_else(|| {
-                        let message = "the checkpoint has no statistics for a `normalise` step";
-                        EngineError::new(FailureKind::Data, message)
-                    })?;
+                    let statistics = statistics.ok_or_else(|| lost("a `normalise` step"))?;
                     Step::Normalise(Arc::new(statistics.clone()))
                 }
             };
             steps.push((apply, step));
         }
         let shape = (rows, rows * shards);
-        Ok(Self::with_steps(table, seed, shape, steps, lengths))
+        let feed = Self::with_steps(table, seed, shape, steps, lengths);
+        Ok(Self { scaled, ..feed })
     }
 
     /// The same for another rank.
     pub(crate) fn fork(&self) -> Self {
+        self.of(Arc::clone(&self.table), self.lengths.clone())
+    }
+
+    /// The same for other rows.
+    pub(crate) fn of(&self, table: Arc<Table>, lengths: Option<Lengths>) -> Self {
         let shape = (self.rows, self.batch_rows);
-        let (table, steps) = (Arc::clone(&self.table), self.steps.clone());
-        Self::with_steps(table, self.seed, shape, steps, self.lengths.clone())
-            .with_masks(self.masks)
+        let feed = Self::with_steps(table, self.seed, shape, self.steps.clone(), lengths);
+        let scaled = self.scaled.clone();
+        Self { scaled, ..feed }.with_masks(self.masks)
     }
 
     fn with_steps(
@@ -129,6 +148,8 @@ impl Feed {
             rows,
             batch_rows,
             steps,
+            scaled: None,
+            originals: Vec::new(),
             features: Vec::with_capacity(rows * table.width()),
             classes: Vec::with_capacity(classes),
             values: Vec::with_capacity(values),
@@ -152,13 +173,26 @@ impl Feed {
         Self { masks, ..self }
     }
 
-    /// The statistics of the `normalise` steps, in order.
-    pub(crate) fn statistics(&self) -> Vec<Statistics> {
+    /// What the `normalise` steps took from the training rows.
+    pub(crate) fn fitted(&self) -> Fitted {
         let steps = self.steps.iter().filter_map(|(_, step)| match step {
             Step::Normalise(statistics) => Some(statistics.as_ref().clone()),
-            Step::Custom(_) => None,
+            Step::Augment(_) | Step::Custom(_) => None,
         });
-        steps.collect()
+        Fitted {
+            features: steps.collect(),
+            target: self.scaled.as_deref().cloned(),
+        }
+    }
+
+    /// The targets of the shard that was loaded last, before they were scaled.
+    pub(crate) fn originals(&self) -> &[f32] {
+        &self.originals
+    }
+
+    /// How the target is scaled, where it is.
+    pub(crate) fn scaled(&self) -> Option<Arc<Statistics>> {
+        self.scaled.clone()
     }
 
     /// Row ids of the shard that was loaded last.
@@ -225,6 +259,11 @@ impl Feed {
                 Targets::Features => {}
             }
         }
+        if let Some(scaled) = &self.scaled {
+            self.originals.clear();
+            self.originals.extend_from_slice(&self.values);
+            scaled.apply(&mut self.values);
+        }
     }
 
     /// Leaves the first numbers of each row, and notes where the rows end.
@@ -286,12 +325,22 @@ impl Feed {
         };
         let shard = u16::try_from(place.shard).unwrap_or(u16::MAX);
         let seed = Stream::new(self.seed, purpose, shard, epoch).word64(place.batch);
-        for (apply, step) in &mut self.steps {
+        let width = self.table.width();
+        for (site, (apply, step)) in (0..).zip(&mut self.steps) {
             if *apply == Apply::Train && place.pass == Pass::Test {
                 continue;
             }
             match step {
                 Step::Normalise(statistics) => statistics.apply(&mut self.features),
+                Step::Augment(augment) => {
+                    let first = place.shard * self.rows;
+                    augment.apply(
+                        &mut self.features,
+                        width,
+                        (self.seed, site, place.step),
+                        first,
+                    );
+                }
                 Step::Custom(transform) => {
                     let mut transform = transform.lock().unwrap_or_else(PoisonError::into_inner);
                     transform.apply(&mut self.features, &self.ids, seed)?;
@@ -308,4 +357,9 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+fn lost(what: &str) -> EngineError {
+    let message = format!("the checkpoint has no statistics for {what}");
+    EngineError::new(FailureKind::Data, message)
 }

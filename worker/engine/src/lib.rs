@@ -3,6 +3,7 @@
 //! A spec and data in, weights and metrics out: nothing here knows of jobs, tenants or HTTP. The
 //! same plan, data and engine build give the same bits, whatever the number of threads.
 
+mod augment;
 mod collective;
 mod cpu;
 mod device;
@@ -22,6 +23,7 @@ mod normalise;
 mod observer;
 mod order;
 mod philox;
+mod predict;
 mod run;
 mod schedule;
 mod table;
@@ -36,6 +38,8 @@ pub use device::{Bad, Device, Session, Shard};
 pub use error::EngineError;
 pub use metric::{MakeMetric, Metric, MetricSource};
 pub use observer::{Control, Observer, StepReport};
+pub use order::hold_out;
+pub use predict::Predictor;
 pub use run::{Finished, Outcome, Run, RunInput};
 pub use table::{NOT_COUNTED, Table, TargetRows, Targets};
 pub use transform::{Preprocess, Transform};

@@ -3,13 +3,22 @@
 use serde::{Deserialize, Serialize};
 use stoker_model::{Normalise, Per, Scale, Span};
 
-use crate::table::Table;
+use crate::table::{Table, Targets};
 
 /// What was taken from the training rows: x becomes (x - offset) * factor. One entry per feature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Statistics {
     pub(crate) offset: Vec<f32>,
     pub(crate) factor: Vec<f32>,
+}
+
+/// What the `normalise` steps of a job took from the training rows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Fitted {
+    /// Of each step on features, in order.
+    pub(crate) features: Vec<Statistics>,
+    /// Of the step on the target.
+    pub(crate) target: Option<Statistics>,
 }
 
 /// Minimum, maximum and sums of one group of numbers.
@@ -92,12 +101,45 @@ pub(crate) fn fit(
     Statistics { offset, factor }
 }
 
+/// Takes the statistics of the targets of `rows`.
+pub(crate) fn fit_target(config: Normalise, table: &Table, rows: &[u64]) -> Statistics {
+    let (values, width) = match table.targets() {
+        Targets::Values { values, width } => (values.as_slice(), *width),
+        Targets::Classes(_) | Targets::Features => (&[][..], 1),
+    };
+    let groups = match config.per {
+        Per::Feature => width,
+        Per::All => 1,
+    };
+    let mut moments = vec![Moments::NONE; groups];
+    for &row in rows {
+        let there = values.get(index_of(row) * width..).unwrap_or_default();
+        for (index, &x) in there.iter().take(width).enumerate() {
+            moments[index % groups].add(f64::from(x));
+        }
+    }
+    let scalings = moments.iter().map(|moments| moments.scaling(config.mode));
+    let (offset, factor): (Vec<f32>, Vec<f32>) = scalings.cycle().take(width).unzip();
+    Statistics { offset, factor }
+}
+
 /// A row id as an index; ids come from a table in memory.
 pub(crate) fn index_of(row: u64) -> usize {
     usize::try_from(row).unwrap_or(usize::MAX)
 }
 
 impl Statistics {
+    /// Scales numbers back, each of which has `each` of them in `scaled`: the quantiles of one, or
+    /// itself.
+    pub(crate) fn undo(&self, scaled: &[f32], each: usize, into: &mut Vec<f32>) {
+        into.clear();
+        let scalings = self.offset.iter().zip(&self.factor).cycle();
+        let numbers = scaled.chunks_exact(each.max(1)).zip(scalings);
+        into.extend(numbers.flat_map(|(numbers, (offset, factor))| {
+            numbers.iter().map(move |x| x / factor + offset)
+        }));
+    }
+
     /// Scales rows of features.
     pub(crate) fn apply(&self, features: &mut [f32]) {
         for row in features.chunks_exact_mut(self.offset.len()) {
@@ -111,12 +153,20 @@ impl Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Targets;
 
     fn normalised(mode: Scale, per: Per) -> Vec<f32> {
         let features = vec![0.0, 10.0, 5.0, 2.0, 30.0, 5.0, 100.0, 100.0, 100.0];
         let table = Table::new(features, 3, Targets::Classes(vec![0; 3])).unwrap();
-        let statistics = fit(Normalise { mode, per }, &table, (&[0, 1], &[]), |_| 3);
+        let statistics = fit(
+            Normalise {
+                mode,
+                per,
+                ..Normalise::default()
+            },
+            &table,
+            (&[0, 1], &[]),
+            |_| 3,
+        );
         let mut rows = [table.row(0), table.row(1)].concat();
         statistics.apply(&mut rows);
         rows
@@ -139,6 +189,7 @@ mod tests {
         let config = Normalise {
             mode: Scale::MinMax,
             per: Per::All,
+            ..Normalise::default()
         };
         let Statistics { offset, factor } = fit(config, &table, (&[0, 1], &[id]), |_| 2);
         assert_eq!((offset, factor), (vec![0.0, 1.0], vec![1.0, 0.5]));

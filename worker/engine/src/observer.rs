@@ -16,6 +16,10 @@ pub trait Observer {
     /// Ends the run.
     fn checkpoint(&mut self, step: u64, bytes: Vec<u8>) -> Result<(), EngineError>;
 
+    /// The BLAKE3 of the weights after `step`. Of runs of one job, the first interval in which they
+    /// came apart is found by these.
+    fn trace(&mut self, _step: u64, _weights: blake3::Hash) {}
+
     /// Asked after every step.
     fn control(&mut self) -> Control;
 }

@@ -3,12 +3,11 @@
 
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::SplitSpec;
-use stoker_model::count_held_out;
 
 use crate::error::EngineError;
 use crate::normalise::index_of;
 use crate::philox::{Purpose, Stream};
-use crate::table::Targets;
+use crate::table::{Table, Targets};
 
 /// Row ids of the two sides, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,20 +16,60 @@ pub(crate) struct Split {
     pub(crate) test: Vec<u64>,
 }
 
-/// Holds out rows, at random or the last ones: the share's count is rounded up. Stratified, each class gives its share, and
-/// what rounding leaves comes from the classes with the largest remainders.
+/// The two sides of a table: those it comes with, or as the spec has it.
+///
+/// # Errors
+/// As [`hold_out`].
+pub(crate) fn split(spec: &SplitSpec, table: &Table) -> Result<Split, EngineError> {
+    let rows = table.rows();
+    let drawn;
+    let is_test = match table.held_out() {
+        Some(sides) => sides,
+        None => {
+            let classes = match table.targets() {
+                Targets::Classes(classes) if classes.len() == rows => Some(classes.as_slice()),
+                _ => None,
+            };
+            drawn = hold_out(spec, rows, classes)?;
+            &drawn
+        }
+    };
+    let side = |test: bool| {
+        let rows = (0..)
+            .zip(is_test)
+            .filter(move |(_, is_test)| **is_test == test);
+        rows.map(|(row, _)| row).collect::<Vec<u64>>()
+    };
+    let split = Split {
+        train: side(false),
+        test: side(true),
+    };
+    if split.train.is_empty() {
+        return Err(none_left(split.test.len(), rows));
+    }
+    Ok(split)
+}
+
+fn none_left(held_out: usize, rows: usize) -> EngineError {
+    let message = format!("{held_out} of {rows} rows held out: none is left to train on");
+    EngineError::new(FailureKind::Data, message)
+}
+
+/// Holds out rows, at random or the last ones: the share's count is rounded up. Stratified, each
+/// class gives its share, and what rounding leaves comes from the classes with the largest
+/// remainders. `classes` holds the class of each row, where rows have one. Says for each row
+/// whether it is held out.
 ///
 /// # Errors
 /// `data` when no row would be left to train on, `user` when values are to be stratified.
-pub(crate) fn split(
+pub fn hold_out(
     spec: &SplitSpec,
-    targets: &Targets,
     rows: usize,
-) -> Result<Split, EngineError> {
-    let held_out = index_of(count_held_out(spec, rows as u64));
+    classes: Option<&[u32]>,
+) -> Result<Vec<bool>, EngineError> {
+    let held_out = index_of(spec.count_held_out(rows as u64));
     if held_out >= rows {
-        let message = format!("{held_out} of {rows} rows held out: none is left to train on");
-        return Err(EngineError::new(FailureKind::Data, message));
+        return Err(none_left(held_out, rows));
     }
     let order = if spec.shuffle {
         shuffled(Stream::new(spec.seed, Purpose::Split, 0, 0), rows)
@@ -39,10 +78,7 @@ pub(crate) fn split(
     };
     let mut is_test = vec![false; rows];
     if spec.stratify {
-        let Some(classes) = (match targets {
-            Targets::Classes(classes) if classes.len() == rows => Some(classes),
-            _ => None,
-        }) else {
+        let Some(classes) = classes else {
             let message = "split.stratify needs one class per row";
             return Err(EngineError::new(FailureKind::User, message));
         };
@@ -59,16 +95,7 @@ pub(crate) fn split(
             is_test[row as usize] = true;
         }
     }
-    let is_test = &is_test;
-    let side = |test: bool| {
-        (0..rows)
-            .filter(move |&row| is_test[row] == test)
-            .map(|row| row as u64)
-    };
-    Ok(Split {
-        train: side(false).collect(),
-        test: side(true).collect(),
-    })
+    Ok(is_test)
 }
 
 /// How many rows of each class to hold out.
@@ -133,11 +160,19 @@ mod tests {
         }
     }
 
+    fn sides(spec: &SplitSpec, targets: Targets) -> Result<Split, EngineError> {
+        let rows = match &targets {
+            Targets::Classes(classes) => classes.len(),
+            _ => 0,
+        };
+        split(spec, &Table::new(vec![0.0; rows], 1, targets)?)
+    }
+
     #[test]
     fn sides_are_disjoint_and_complete() {
         let targets = Targets::Classes((0..101).map(|i| i % 3).collect());
         for stratify in [false, true] {
-            let split = split(&spec(0.25, stratify), &targets, 101).unwrap();
+            let split = sides(&spec(0.25, stratify), targets.clone()).unwrap();
             assert_eq!(split.test.len(), 26);
             let mut all = [split.train, split.test].concat();
             all.sort_unstable();
@@ -151,7 +186,7 @@ mod tests {
             shuffle: false,
             ..spec(0.25, false)
         };
-        let split = split(&last, &Targets::Classes(vec![0; 10]), 10).unwrap();
+        let split = sides(&last, Targets::Classes(vec![0; 10])).unwrap();
         assert_eq!(split.test, [7, 8, 9]);
         assert_eq!(split.train, [0, 1, 2, 3, 4, 5, 6]);
     }
@@ -161,7 +196,7 @@ mod tests {
         let classes: Vec<u32> = (0..1000)
             .map(|i| u32::from(i % 10 == 0) + u32::from(i % 50 == 0))
             .collect();
-        let split = split(&spec(0.3, true), &Targets::Classes(classes.clone()), 1000).unwrap();
+        let split = sides(&spec(0.3, true), Targets::Classes(classes.clone())).unwrap();
         for (class, expected) in [(0, 270), (1, 24), (2, 6)] {
             let rows = split
                 .test
@@ -173,7 +208,7 @@ mod tests {
 
     #[test]
     fn nothing_left_to_train_on_is_an_error() {
-        let error = split(&spec(0.9, false), &Targets::Classes(vec![0]), 1).unwrap_err();
+        let error = sides(&spec(0.9, false), Targets::Classes(vec![0])).unwrap_err();
         assert_eq!(error.kind, FailureKind::Data);
     }
 

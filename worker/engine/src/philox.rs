@@ -22,6 +22,7 @@ pub(crate) enum Purpose {
     MaskTrain = 7,
     MaskTest = 8,
     Sample = 9,
+    Augment = 10,
 }
 
 /// A stream of blocks of four words, each found by its two indices.

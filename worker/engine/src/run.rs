@@ -31,6 +31,9 @@ use crate::order::Split;
 use crate::schedule::learning_rate;
 use crate::tensors::{Metadata, VERSION, write_checkpoint, write_weights};
 
+/// Hashes of the weights over a run, about.
+const TRACES: u64 = 64;
+
 /// A run in progress.
 pub struct Run {
     plan: Arc<Plan>,
@@ -114,6 +117,9 @@ impl Run {
             if !self.gang.is_first() {
                 continue;
             }
+            if self.step.is_multiple_of(self.steps.div_ceil(TRACES)) || self.step == self.steps {
+                observer.trace(self.step, self.hash_weights());
+            }
             if let Some(outcome) = self.ask(observer)? {
                 // The others are in the next step already, or at the end by themselves. What went
                 // wrong there is no matter any more.
@@ -135,6 +141,20 @@ impl Run {
             return Ok(Outcome::Stopped { step: self.step });
         }
         self.finish().map(Outcome::Finished)
+    }
+
+    /// The BLAKE3 of the weights as they are in memory.
+    fn hash_weights(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let weights = self.session.read(0);
+        let mut bytes = [0; 4 * 1024];
+        for numbers in weights.chunks(1024) {
+            for (into, number) in bytes.chunks_exact_mut(4).zip(numbers) {
+                into.copy_from_slice(&number.to_le_bytes());
+            }
+            hasher.update(&bytes[..4 * numbers.len()]);
+        }
+        hasher.finalize()
     }
 
     /// Asks the observer how to go on, and gives it a checkpoint when one is due.
@@ -170,13 +190,15 @@ impl Run {
     }
 
     fn metadata(&self) -> Metadata {
+        let fitted = self.feed.fitted();
         Metadata {
             version: VERSION,
             plan: self.plan.hash(),
             step: self.step,
             rows: self.table_rows,
             split: self.split.clone(),
-            normalise: self.feed.statistics(),
+            normalise: fitted.features,
+            target: fitted.target,
             train_loss: self.train_loss,
             monitor: self.monitor.as_ref().map(|monitor| monitor.state.clone()),
             best: self.best.is_some(),

@@ -12,6 +12,7 @@ pub struct Table {
     width: usize,
     targets: Targets,
     rows: usize,
+    held_out: Option<Vec<bool>>,
 }
 
 /// What is to be predicted, for all rows.
@@ -74,7 +75,28 @@ impl Table {
             width,
             targets,
             rows,
+            held_out: None,
         })
+    }
+
+    /// The same, with the rows already split: whether each is held out.
+    ///
+    /// # Errors
+    /// `data` when there isn't a side for each row.
+    pub fn with_held_out(self, held_out: Vec<bool>) -> Result<Self, EngineError> {
+        if held_out.len() != self.rows {
+            let message = format!("{} sides for {} rows", held_out.len(), self.rows);
+            return Err(EngineError::new(FailureKind::Data, message));
+        }
+        Ok(Self {
+            held_out: Some(held_out),
+            ..self
+        })
+    }
+
+    /// Whether each row is held out, where that isn't left to the spec.
+    pub(crate) fn held_out(&self) -> Option<&[bool]> {
+        self.held_out.as_deref()
     }
 
     /// Number of rows.

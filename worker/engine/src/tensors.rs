@@ -13,7 +13,7 @@ use stoker_model::{Parameter, Plan};
 
 use crate::error::EngineError;
 use crate::monitor::MonitorState;
-use crate::normalise::Statistics;
+use crate::normalise::{Fitted, Statistics};
 
 /// Version tag of a checkpoint.
 pub(crate) const VERSION: u16 = 1;
@@ -33,6 +33,9 @@ pub(crate) struct Metadata {
     pub(crate) split: String,
     /// Of each `normalise` step, in order.
     pub(crate) normalise: Vec<Statistics>,
+    /// Of the target, where it is scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<Statistics>,
     /// Mean loss of the last step.
     pub(crate) train_loss: Option<f64>,
     /// What was best so far, where the run goes by a metric.
@@ -41,6 +44,16 @@ pub(crate) struct Metadata {
     /// Whether the weights of the best evaluation are there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) best: bool,
+}
+
+impl Metadata {
+    /// What the `normalise` steps took from the training rows.
+    pub(crate) fn fitted(&self) -> Fitted {
+        Fitted {
+            features: self.normalise.clone(),
+            target: self.target.clone(),
+        }
+    }
 }
 
 /// The finished weights: PyTorch's names and shapes.
@@ -152,6 +165,30 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// `user` when it is another plan's, `data` when it isn't whole.
     pub(crate) fn read(plan: &Plan, bytes: &'a [u8]) -> Result<Self, EngineError> {
+        let state = Self::read_buffers(plan, bytes, 1 + plan.optimizer_slots())?;
+        let Metadata {
+            version, plan: of, ..
+        } = &state.metadata;
+        if *version != VERSION || *of != plan.hash() {
+            let message = format!(
+                "the checkpoint is of plan {of} (version {version}), this is plan {} (version {VERSION})",
+                plan.hash()
+            );
+            return Err(EngineError::new(FailureKind::User, message));
+        }
+        Ok(state)
+    }
+
+    /// Reads finished weights of this plan, or of an older one of the same model: names and shapes
+    /// count.
+    ///
+    /// # Errors
+    /// `data` when they aren't whole.
+    pub(crate) fn read_weights(plan: &Plan, bytes: &'a [u8]) -> Result<Self, EngineError> {
+        Self::read_buffers(plan, bytes, 1)
+    }
+
+    fn read_buffers(plan: &Plan, bytes: &'a [u8], buffers: usize) -> Result<Self, EngineError> {
         let broken = |what: &dyn std::fmt::Display| {
             EngineError::new(
                 FailureKind::Data,
@@ -163,17 +200,8 @@ impl<'a> Checkpoint<'a> {
             .and_then(|pairs| pairs.get(METADATA))
             .ok_or_else(|| broken(&"its metadata is missing"))?;
         let metadata: Metadata = serde_json::from_str(metadata).map_err(|error| broken(&error))?;
-        if metadata.version != VERSION || metadata.plan != plan.hash() {
-            let message = format!(
-                "the checkpoint is of plan {} (version {}), this is plan {} (version {VERSION})",
-                metadata.plan,
-                metadata.version,
-                plan.hash()
-            );
-            return Err(EngineError::new(FailureKind::User, message));
-        }
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
-        let buffers = 1 + plan.optimizer_slots() + usize::from(metadata.best);
+        let buffers = buffers + usize::from(metadata.best);
         for buffer in 0..buffers {
             for parameter in parameters(plan, buffer) {
                 let name = tensor_name(plan, buffer, &parameter.name);

@@ -1,9 +1,10 @@
 //! Steps that change a batch before the model sees it.
 
 use stoker_domain::FieldError;
-use stoker_domain::spec::{Apply, PreprocessSpec};
-use stoker_model::Normalise;
+use stoker_domain::spec::{Apply, PreprocessSpec, Preprocessing, read_settings};
+use stoker_model::{InputDescription, Normalise, RandomCrop};
 
+use crate::augment::Augment;
 use crate::error::EngineError;
 
 /// Changes the features of one virtual shard.
@@ -31,6 +32,7 @@ pub struct Preprocess {
 
 pub(crate) enum PreprocessKind {
     Normalise(Normalise),
+    Augment(Augment),
     Custom(Box<dyn Transform>),
 }
 
@@ -44,17 +46,30 @@ impl Preprocess {
         }
     }
 
-    /// A built-in step, or nothing when the spec names a plugin.
+    /// A built-in step on rows of `input`, or nothing when the spec names a plugin or a step that
+    /// isn't the engine's.
     ///
     /// # Errors
     /// At the step's field that is wrong, as in `config.mode`.
-    pub fn builtin(spec: &PreprocessSpec) -> Result<Option<Self>, FieldError> {
-        let Some(stoker_domain::spec::Preprocessing::Normalise) = spec.builtin else {
-            return Ok(None);
+    pub fn builtin(
+        spec: &PreprocessSpec,
+        input: &InputDescription,
+    ) -> Result<Option<Self>, FieldError> {
+        let (apply, kind) = match spec.builtin {
+            Some(Preprocessing::Normalise) => {
+                let kind = PreprocessKind::Normalise(Normalise::parse(&spec.config)?);
+                (spec.apply, kind)
+            }
+            Some(Preprocessing::Flip) => {
+                let flip = Augment::flip(read_settings(&spec.config)?, &input.shape);
+                (Apply::Train, PreprocessKind::Augment(flip))
+            }
+            Some(Preprocessing::Crop) if spec.config.contains_key("padding") => {
+                let crop = Augment::crop(RandomCrop::parse(&spec.config)?, &input.shape);
+                (Apply::Train, PreprocessKind::Augment(crop))
+            }
+            _ => return Ok(None),
         };
-        Ok(Some(Self {
-            apply: spec.apply,
-            kind: PreprocessKind::Normalise(Normalise::parse(&spec.config)?),
-        }))
+        Ok(Some(Self { apply, kind }))
     }
 }

@@ -99,7 +99,7 @@ fn train(spec: &JobSpec) -> (Finished, Watch) {
     let preprocess = spec
         .preprocess
         .iter()
-        .map(|step| Preprocess::builtin(step).unwrap().unwrap());
+        .map(|step| Preprocess::builtin(step, &input).unwrap().unwrap());
     let input = RunInput {
         plan,
         table,

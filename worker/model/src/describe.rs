@@ -108,10 +108,25 @@ fn feature_columns<'a>(
             others.partition(|column| matches!(column.kind, ColumnKind::Text | ColumnKind::Image));
         if let Some(column) = text.first() {
             let message = format!(
-                "absent, so all columns but the target are taken, and `{}` is text: name the numeric ones",
-                column.name
+                "absent, so all columns but the target are taken, and `{}` is {}: name those of numbers, or make numbers of it by a step such as {}",
+                column.name,
+                if column.kind == ColumnKind::Text {
+                    "text"
+                } else {
+                    "pictures"
+                },
+                if column.kind == ColumnKind::Text {
+                    "`one_hot`, `hash` or `tokenise`"
+                } else {
+                    "`resize`"
+                },
             );
             errors.push(FieldError::new("data.features", message));
+        }
+        for column in &numbers {
+            if let Err(message) = numeric(column) {
+                errors.push(FieldError::new("data.features", message));
+            }
         }
         return numbers;
     };
@@ -152,10 +167,17 @@ fn find<'a>(schema: &'a Schema, name: &str) -> Result<&'a Column, String> {
 fn numeric(column: &Column) -> Result<&Column, String> {
     match column.kind {
         ColumnKind::Text => Err(format!(
-            "`{}` is text; integer and float columns can be trained on",
+            "`{}` is text: a step such as `one_hot`, `hash` or `tokenise` makes numbers of it",
             column.name
         )),
-        ColumnKind::Image => Err(format!("`{}` holds pictures", column.name)),
+        ColumnKind::Image => Err(format!(
+            "`{}` holds pictures: the step `resize` makes numbers of them",
+            column.name
+        )),
+        _ if column.missing > 0 => Err(format!(
+            "`{}` has no value in {} rows: the step `impute` fills them in",
+            column.name, column.missing
+        )),
         ColumnKind::Integer | ColumnKind::Float => Ok(column),
     }
 }

@@ -1,18 +1,6 @@
-//! Rows held out, and steps that follow from the rows: one rule for quote and run.
+//! Steps that follow from the rows: one rule for quote and run.
 
-use stoker_domain::spec::{SplitSpec, TrainSpec};
-
-/// Rows held out of `rows`: the share is rounded up.
-#[must_use]
-pub fn count_held_out(split: &SplitSpec, rows: u64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a count"
-    )]
-    let held_out = (rows as f64 * split.test).ceil() as u64;
-    held_out
-}
+use stoker_domain::spec::TrainSpec;
 
 /// Optimiser steps per epoch, and in all, with `rows` training rows. `None` when they make no step.
 #[must_use]

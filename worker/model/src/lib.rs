@@ -38,7 +38,7 @@ mod tests;
 pub use describe::describe_input;
 pub use duration::{Work, WorkKind};
 pub use ends::Ends;
-pub use epoch::{count_held_out, count_steps};
+pub use epoch::count_steps;
 pub use geometry::{Attention, Conv, PATCH_FLOATS, Part, Pool, Span, Tile, Upsample};
 pub use input::{InputColumn, InputDescription, Target};
 pub use lengths::Padding;
@@ -48,7 +48,9 @@ pub use plan::{Init, K_BLOCK, Masking, Order, Parameter, Plan, Value};
 pub use quote::Quote;
 pub use recurrent::Recurrence;
 pub use split::{GROUPS_MAX, NORM_CHUNK};
-pub use steps::{Normalise, Per, Scale, check_metrics, check_preprocess};
+pub use steps::{
+    Axis, Flip, Normalise, Of, Per, RandomCrop, Scale, check_metrics, check_preprocess,
+};
 
 use stoker_domain::FieldError;
 use stoker_domain::dataset::Schema;
@@ -118,7 +120,7 @@ fn finish(graph: Graph, train: &TrainSpec, input: &InputDescription) -> Result<P
 /// # Errors
 /// As [`describe_input`] and [`compile`], with those of the steps and metrics.
 pub fn compile_job(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldError>> {
-    let mut errors = check_preprocess(&spec.preprocess);
+    let mut errors = check_preprocess(spec);
     errors.extend(describe::check_own_target(spec, schema));
     let plan = describe_input(schema, &spec.data, &spec.train).and_then(|input| {
         errors.extend(check_metrics(&spec.metrics, input.target));
@@ -129,6 +131,7 @@ pub fn compile_job(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldErr
     });
     if let Ok(plan) = &plan {
         errors.extend(steps::check_tokens(&spec.preprocess, plan));
+        errors.extend(steps::check_pictures(&spec.preprocess, plan));
         if plan.padding.is_some() && spec.data.target.is_none() && !plan.input.target.per_position()
         {
             let message = "the model predicts its own features, and would learn the padding";

@@ -18,6 +18,7 @@ fn new_job() -> JobRecord {
         tenant,
         spec,
         inputs: Inputs::default(),
+        replay_of: None,
         created_at,
     })
     .record

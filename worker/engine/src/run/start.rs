@@ -69,7 +69,7 @@ impl Run {
         } = input;
         check_workers(workers, &plan)?;
         table.check(&plan.input)?;
-        let mut rows = split(spec, table.targets(), table.rows())?;
+        let mut rows = split(spec, &table)?;
         let lengths = Lengths::new(&plan, &table);
         if let Some(lengths) = &lengths {
             lengths.sort(&mut rows.test);
@@ -86,9 +86,7 @@ impl Run {
             let message = "the checkpoint is of other data or another split";
             return Err(EngineError::new(FailureKind::User, message));
         }
-        let saved = state
-            .as_ref()
-            .map(|state| state.metadata.normalise.as_slice());
+        let saved = state.as_ref().map(|state| state.metadata.fitted());
         let shape = (plan.rows, plan.shards);
         let feed = Feed::new(
             table,
@@ -96,7 +94,7 @@ impl Run {
             shape,
             preprocess,
             (&rows.train, &plan.ids()),
-            saved,
+            saved.as_ref(),
             lengths,
         )?;
         let classes = plan.outputs / plan.input.target.positions();

@@ -161,7 +161,7 @@ fn the_target_is_what_preprocessing_made() {
     let plan = family(r#""hidden": [5], "latent": 2"#, train);
     let step = serde_json::from_str(r#"{"builtin": "normalise"}"#).unwrap();
     let input = RunInput {
-        preprocess: vec![Preprocess::builtin(&step).unwrap().unwrap()],
+        preprocess: vec![Preprocess::builtin(&step, &plan.input).unwrap().unwrap()],
         ..input(&plan, &table, None)
     };
     let (finished, _) = run(&cpu(1, Level::detect()), input);

@@ -11,6 +11,7 @@ mod lengths;
 mod losses;
 mod norms;
 mod pictures;
+mod predict;
 mod properties;
 mod ranks;
 mod recommender;

@@ -107,7 +107,9 @@ fn input<'a>(table: &Arc<Table>, shake: Shake, resume: Option<&'a [u8]>) -> RunI
         table: Arc::clone(table),
         split: &SPLIT,
         preprocess: vec![
-            Preprocess::builtin(&spec).unwrap().unwrap(),
+            Preprocess::builtin(&spec, &the_plan().input)
+                .unwrap()
+                .unwrap(),
             Preprocess::custom(Apply::Always, Box::new(shake)),
         ],
         metrics: vec![

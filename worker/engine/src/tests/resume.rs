@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::{Apply, Measure, PreprocessSpec, SplitSpec};
-use stoker_model::Target;
+use stoker_model::{Plan, Target};
 
 use super::{SPLIT, Watch, cpu, finished, numbers, plan, run, targets};
 use crate::cpu::simd::Level;
@@ -39,20 +39,21 @@ impl Transform for Noise {
     }
 }
 
-fn preprocess() -> Vec<Preprocess> {
+fn preprocess(plan: &Plan) -> Vec<Preprocess> {
     let spec: PreprocessSpec = serde_json::from_str(r#"{"builtin": "normalise"}"#).unwrap();
     vec![
-        Preprocess::builtin(&spec).unwrap().unwrap(),
+        Preprocess::builtin(&spec, &plan.input).unwrap().unwrap(),
         Preprocess::custom(Apply::Train, Box::new(Noise)),
     ]
 }
 
 fn input<'a>(table: &Arc<Table>, train: &str, resume: Option<&'a [u8]>) -> RunInput<'a> {
+    let plan = plan(MODEL, train, WIDTH, Target::Values(2));
     RunInput {
-        plan: plan(MODEL, train, WIDTH, Target::Values(2)),
+        preprocess: preprocess(&plan),
+        plan,
         table: table.clone(),
         split: &SPLIT,
-        preprocess: preprocess(),
         metrics: vec![
             MetricSource::builtin(Measure::Mae),
             MetricSource::builtin(Measure::Rmse),

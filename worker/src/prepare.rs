@@ -1,0 +1,133 @@
+//! From a data set's bytes to what the engine is fed with, by the steps of a job that make columns.
+
+use std::io::Cursor;
+
+use stoker_data::{Chunks, DataError, Layout, Limits, Pipeline, Prepared, Sides, is_by_batch};
+use stoker_domain::dataset::{Column, DatasetRecord, Schema};
+use stoker_domain::job::{Failure, FailureKind};
+use stoker_domain::spec::{JobSpec, PreprocessSpec};
+use stoker_engine::{Table, Targets, hold_out};
+
+/// The rows of a data set after a job's steps.
+pub(crate) struct Fed {
+    /// Features and targets.
+    pub(crate) table: std::sync::Arc<Table>,
+    /// The columns that they came out of.
+    pub(crate) schema: Schema,
+    /// The columns of the data set that were read.
+    pub(crate) read: Vec<Column>,
+    /// What the steps took from the training rows.
+    pub(crate) fitted: serde_json::Value,
+    /// The names of the classes, where the target is text.
+    pub(crate) labels: Option<Vec<String>>,
+}
+
+impl Fed {
+    /// Bytes of the table.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        (self.table.rows() * (self.table.width() + 1) * size_of::<f32>()) as u64
+    }
+}
+
+/// What the rows that a job is fed with follow from: the data set's content, and what the job says
+/// of columns, steps and target.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TableKey(String);
+
+impl TableKey {
+    pub(crate) fn of(spec: &JobSpec, dataset: &DatasetRecord) -> Self {
+        let steps: Vec<&PreprocessSpec> = column_steps(spec).collect();
+        let data = (&spec.data.features, &spec.data.target);
+        // Where steps see the training rows, it matters which these are.
+        let split = (!steps.is_empty()).then_some(&spec.data.split);
+        let read = (dataset.format, dataset.header, dataset.delimiter);
+        let takes_classes = spec.train.loss.takes_classes();
+        let key = (&dataset.blake3, read, data, steps, split, takes_classes);
+        Self(serde_json::to_string(&key).unwrap_or_default())
+    }
+}
+
+/// The steps that make columns.
+fn column_steps(spec: &JobSpec) -> impl Iterator<Item = &PreprocessSpec> {
+    spec.preprocess.iter().filter(|step| !is_by_batch(step))
+}
+
+/// Reads a data set and puts it through a job's steps.
+///
+/// # Errors
+/// `user` when the steps don't fit, `data` when a row doesn't.
+pub(crate) fn feed(spec: &JobSpec, dataset: &DatasetRecord, bytes: &[u8]) -> Result<Fed, Failure> {
+    let mut pipeline = Pipeline::new(spec, &dataset.schema).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::new(FailureKind::User, lines.join("; "))
+    })?;
+    let (layout, limits) = (Layout::from(dataset), Limits::default());
+    let columns = pipeline.columns().to_vec();
+    let mut open = || -> Result<Chunks<'_>, DataError> {
+        stoker_data::read(Box::new(Cursor::new(bytes)), &layout, &columns, &limits)
+    };
+    let mut sides = Sides::default();
+    if pipeline.is_fitted() || !pipeline.keeps_rows() {
+        let classes = match spec.data.split.stratify {
+            true => Some(classes(&pipeline, open().map_err(wrong)?)?),
+            false => None,
+        };
+        let rows = usize::try_from(dataset.schema.rows).unwrap_or(usize::MAX);
+        let held_out = hold_out(&spec.data.split, rows, classes.as_deref())?;
+        let held_out = (0..).zip(held_out).filter(|(_, held_out)| *held_out);
+        sides = Sides::held_out(held_out.map(|(row, _)| row));
+    }
+    pipeline.fit(&mut open, &sides).map_err(wrong)?;
+    let rows = open().map_err(wrong)?;
+    let prepared = pipeline.prepare(rows, &sides, &limits).map_err(wrong)?;
+    let table = assemble(spec, prepared, pipeline.keeps_rows())?;
+    Ok(Fed {
+        table: std::sync::Arc::new(table),
+        schema: pipeline.schema().clone(),
+        read: (dataset.schema.columns.iter())
+            .filter(|column| columns.contains(&column.name))
+            .cloned()
+            .collect(),
+        fitted: pipeline.save(),
+        labels: pipeline.labels().map(<[String]>::to_vec),
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an error is given up")]
+fn wrong(error: DataError) -> Failure {
+    Failure::new(FailureKind::Data, error.to_string())
+}
+
+/// The class of each row of the data set, to be held out class by class.
+fn classes(pipeline: &Pipeline, chunks: Chunks<'_>) -> Result<Vec<u32>, Failure> {
+    let mut classes = Vec::new();
+    for chunk in chunks {
+        let chunk = chunk.map_err(wrong)?;
+        classes.extend(pipeline.classes(&chunk).map_err(wrong)?);
+    }
+    Ok(classes)
+}
+
+/// The table of a job.
+fn assemble(spec: &JobSpec, prepared: Prepared, keeps_rows: bool) -> Result<Table, Failure> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the compiler checked that the target holds whole numbers from 0 to 65,535"
+    )]
+    let targets = match (&spec.data.target, spec.train.loss.takes_classes()) {
+        (None, _) => Targets::Features,
+        (Some(_), true) => {
+            Targets::Classes(prepared.targets.iter().map(|&class| class as u32).collect())
+        }
+        (Some(_), false) => Targets::Values {
+            width: prepared.target_width,
+            values: prepared.targets,
+        },
+    };
+    let table = Table::new(prepared.features, prepared.width, targets)?;
+    Ok(match keeps_rows {
+        true => table,
+        false => table.with_held_out(prepared.held_out)?,
+    })
+}
