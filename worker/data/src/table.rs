@@ -1,7 +1,9 @@
 //! Columns in memory.
 
-use crate::Limits;
-use crate::error::{DataError, shown};
+use stoker_domain::dataset::DataFormat;
+
+use crate::error::DataError;
+use crate::{Layout, Limits, Source, Values, read};
 
 /// Some columns of a data set.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,55 +27,66 @@ pub struct ColumnValues {
     pub values: Vec<f32>,
 }
 
-/// A value as training will see it, or what is wrong with it.
-pub(crate) fn check(value: f64) -> Result<f32, String> {
-    if value.is_nan() {
-        return Err("NaN is not a number that can be trained on".to_owned());
-    }
-    let narrow = value as f32;
-    if narrow.is_finite() {
-        Ok(narrow)
-    } else {
-        Err(format!("{value} is beyond the range of 32-bit numbers"))
-    }
-}
-
-/// A field of a CSV as a number, or what is wrong with it.
-pub(crate) fn parse(field: &[u8]) -> Result<f64, Wrong> {
-    let text = std::str::from_utf8(field).ok().map(str::trim);
-    match text {
-        Some("") => Err(Wrong::Empty),
-        Some(text) => text.parse().map_err(|_| Wrong::NotANumber),
-        None => Err(Wrong::NotANumber),
-    }
-}
-
-/// Why a field isn't a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wrong {
-    /// There is nothing.
-    Empty,
-    /// There is something else.
-    NotANumber,
-}
-
-impl Wrong {
-    /// One sentence about `field`.
-    pub(crate) fn message(self, field: &[u8]) -> String {
-        match self {
-            Self::Empty => "there is no value; a number is needed".to_owned(),
-            Self::NotANumber => {
-                let text = String::from_utf8_lossy(field);
-                format!("{:?} is not a number", shown(text.trim()))
-            }
+/// Reads some columns of numbers that miss no value, as `f32`, in the order they are asked for.
+/// `header` is what [`crate::describe`] said.
+///
+/// Whole numbers up to 2^24 in magnitude are exact; others are rounded to the nearest `f32`.
+///
+/// # Errors
+/// [`DataError`]: a column that isn't there, holds text or misses a value, a broken record, or a
+/// passed limit.
+pub fn read_columns(
+    source: &mut (dyn Source + Send),
+    format: DataFormat,
+    header: bool,
+    columns: &[String],
+    limits: &Limits,
+) -> Result<Table, DataError> {
+    let layout = Layout {
+        format,
+        header,
+        delimiter: None,
+        schema: None,
+    };
+    let mut table = Table {
+        rows: 0,
+        columns: Vec::new(),
+    };
+    for chunk in read(Box::new(source), &layout, columns, limits)? {
+        let chunk = chunk?;
+        if table.columns.is_empty() {
+            let columns = chunk.columns.iter().map(|column| ColumnValues {
+                name: column.name.clone(),
+                shape: column.shape.clone(),
+                width: column.shape.iter().map(|&n| n as usize).product(),
+                values: Vec::new(),
+            });
+            table.columns = columns.collect();
         }
+        for (to, from) in table.columns.iter_mut().zip(&chunk.columns) {
+            let Values::Numbers(numbers) = &from.values else {
+                let message = "the values aren't numbers";
+                return Err(DataError::record(1, &to.name, message));
+            };
+            if let Some(index) = numbers.iter().position(|number| number.is_nan()) {
+                let row = chunk.first_row + (index / to.width) as u64 + 1;
+                let message = "there is no value; a number is needed";
+                return Err(DataError::record(row, &to.name, message));
+            }
+            to.values
+                .extend(numbers.iter().map(|&number| number as f32));
+        }
+        table.rows += chunk.rows;
+        check_memory(&table, limits)?;
     }
+    Ok(table)
 }
 
 /// Holds the sum of all columns' values to the limit.
-pub(crate) fn check_memory(values: u64, limits: &Limits) -> Result<(), DataError> {
-    let bytes = values.saturating_mul(size_of::<f32>() as u64);
-    if bytes <= limits.table_bytes {
+fn check_memory(table: &Table, limits: &Limits) -> Result<(), DataError> {
+    let columns = table.columns.iter();
+    let bytes: usize = columns.map(|column| size_of_val(&*column.values)).sum();
+    if bytes as u64 <= limits.table_bytes {
         return Ok(());
     }
     Err(DataError::TooLarge(format!(
