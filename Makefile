@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check bench-start bench-engine trajectories gates mutants chaos gpu
+.PHONY: help setup build data plugins demo test check bench-start bench-engine bench-data trajectories gates mutants chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ bench-start: build ## from POST to the first optimiser step, 1,000 jobs on a war
 
 bench-engine: ## training steps beside PyTorch and JAX: speed, losses, memory
 	benches/engine.sh
+
+bench-data: ## the readers beside polars and PyTorch's DataLoader: speed, memory
+	benches/data.sh
 
 trajectories: ## record PyTorch's losses anew, which the engine's tests are held against
 	benches/trajectories.sh

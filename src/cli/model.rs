@@ -260,11 +260,18 @@ fn predict_file(
         size_bytes: u64::MAX,
         ..Limits::default()
     };
-    let found = describe(&mut open()?, format, Header::Auto, &limits).map_err(told)?;
+    let found = describe(Box::new(open()?), format, Header::Auto, &limits).map_err(told)?;
+    let mut schema = found.schema;
+    // A file may be too short to tell what a column holds.
+    for column in &mut schema.columns {
+        let known = columns.iter().find(|known| known.name == column.name);
+        column.kind = known.map_or(column.kind, |known| known.kind);
+    }
     let layout = Layout {
         format,
         header: found.header,
         delimiter: found.delimiter,
+        schema: Some(schema),
     };
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     for chunk in read(Box::new(open()?), &layout, &names, &limits).map_err(told)? {

@@ -98,15 +98,15 @@ async fn describe(
     header: Header,
     upload: &Upload,
 ) -> Result<DatasetRecord, ApiError> {
-    let mut file = upload.file.reopen().map_err(ApiError::unavailable)?;
+    let file = upload.file.reopen().map_err(ApiError::unavailable)?;
     let limits = Limits {
         size_bytes: authorized.config.dataset_max_bytes,
         ..Limits::default()
     };
     let parsing = tokio::task::spawn_blocking(move || {
-        stoker_data::describe(&mut file, format, header, &limits)
+        stoker_data::describe(Box::new(file), format, header, &limits)
     });
-    let (schema, header) = parsing
+    let described = parsing
         .await
         .map_err(ApiError::internal)?
         .map_err(refused)?;
@@ -115,11 +115,11 @@ async fn describe(
         name,
         version: 0,
         format,
-        header,
-        delimiter: None,
+        header: described.header,
+        delimiter: described.delimiter,
         blake3: upload.blake3.clone(),
         size_bytes: upload.size_bytes,
-        schema,
+        schema: described.schema,
         created_at: authorized.ports.clock.now(),
     })
 }
@@ -255,7 +255,10 @@ pub(crate) async fn get_dataset(
     find(&authorized, &reference).await.map(web::Json)
 }
 
-async fn find<P>(authorized: &Authorized<P>, reference: &str) -> Result<DatasetRecord, ApiError> {
+pub(super) async fn find<P>(
+    authorized: &Authorized<P>,
+    reference: &str,
+) -> Result<DatasetRecord, ApiError> {
     let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
     let reference: Ref = path_name("data set", reference)?;
     let found = match reference.version {

@@ -1,17 +1,16 @@
 //! Readers that stop at a limit instead of filling the memory.
 
-use std::io::{self, Read, SeekFrom};
+use std::io::{self, BufReader, Read, SeekFrom};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
 use crate::error::DataError;
 use crate::{Limits, Source};
 
 /// What a compressed file may expand to whatever its size.
 const FREE_EXPANSION_BYTES: u64 = 64 << 20;
-
-/// Ends a last line that has no end, so that every row has one; a blank line otherwise.
-const LAST_LINE_END: &[u8] = b"\n";
+/// Bytes of a compressed file that are read at once.
+const COMPRESSED_BYTES: usize = 128 << 10;
 
 /// The file's size, when it is within the limit; the file stands at its begin afterwards.
 pub(crate) fn size_of(source: &mut dyn Source, limits: &Limits) -> Result<u64, DataError> {
@@ -34,76 +33,42 @@ pub(crate) fn expansion_max(size: u64, limits: &Limits) -> u64 {
         .min(by_ratio.saturating_add(FREE_EXPANSION_BYTES))
 }
 
-/// A CSV's bytes as they are.
-pub(crate) fn plain<'a>(
-    source: &'a mut dyn Source,
-    limits: &Limits,
-) -> Bounded<Box<dyn Read + 'a>> {
-    let source = Box::new(source.chain(LAST_LINE_END));
-    Bounded::new(
-        source,
-        limits.size_bytes.saturating_add(1),
-        limits.row_bytes,
-    )
-}
-
-/// A CSV's bytes out of gzip.
-pub(crate) fn gunzip<'a>(
-    source: &'a mut dyn Source,
+/// What a file of `size` bytes expands to.
+pub(crate) fn gunzip<R: Read>(
+    source: R,
     size: u64,
     limits: &Limits,
-) -> Bounded<Box<dyn Read + 'a>> {
-    let decoder = MultiGzDecoder::new(io::BufReader::new(source));
-    Bounded::new(
-        Box::new(decoder.chain(LAST_LINE_END)),
-        expansion_max(size, limits),
-        limits.row_bytes,
-    )
+) -> Bounded<MultiGzDecoder<BufReader<R>>> {
+    let source = BufReader::with_capacity(COMPRESSED_BYTES, source);
+    Bounded::new(MultiGzDecoder::new(source), expansion_max(size, limits))
 }
 
-/// A reader that gives at most so many bytes in all, and at most so many per record.
+/// A reader that gives at most so many bytes.
 pub(crate) struct Bounded<R> {
     inner: R,
     left: u64,
     max: u64,
-    record_left: u64,
-    record_max: u64,
 }
 
-impl<R: Read> Bounded<R> {
-    pub(crate) fn new(inner: R, max: u64, record_max: u64) -> Self {
+impl<R> Bounded<R> {
+    pub(crate) const fn new(inner: R, max: u64) -> Self {
         Self {
             inner,
             left: max,
             max,
-            record_left: record_max,
-            record_max,
         }
-    }
-
-    /// A new record begins: its allowance starts again.
-    pub(crate) fn begin_record(&mut self) {
-        self.record_left = self.record_max;
-    }
-
-    fn take(&mut self, count: u64) -> Result<(), DataError> {
-        self.left = self.left.checked_sub(count).ok_or_else(|| {
-            DataError::TooLarge(format!("the file expands to more than {} bytes", self.max))
-        })?;
-        self.record_left = self.record_left.checked_sub(count).ok_or_else(|| {
-            DataError::TooLarge(format!(
-                "a row has more than {} bytes; is a quotation mark left open?",
-                self.record_max
-            ))
-        })?;
-        Ok(())
     }
 }
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.take(count as u64).map_err(io::Error::other)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
+            io::Error::other(DataError::TooLarge(format!(
+                "the file expands to more than {} bytes",
+                self.max
+            )))
+        })?;
         Ok(count)
     }
 }

@@ -33,6 +33,17 @@ pub enum Values {
     Pictures(Vec<Picture>),
 }
 
+impl Values {
+    /// Memory that they take, in bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Numbers(numbers) => size_of_val(numbers.as_slice()),
+            Self::Texts(texts) => texts.size_bytes(),
+            Self::Pictures(pictures) => pictures.iter().map(|picture| picture.pixels.len()).sum(),
+        }
+    }
+}
+
 /// Texts, one after the other in one string.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Texts {
@@ -45,6 +56,21 @@ impl Texts {
     pub fn push(&mut self, text: &str) {
         self.bytes.push_str(text);
         self.ends.push(self.bytes.len());
+    }
+
+    /// Memory that they take, in bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.bytes.len() + size_of_val(self.ends.as_slice())
+    }
+
+    /// Those from `begin` up to `end`.
+    pub(crate) fn slice(&self, begin: usize, end: usize) -> Self {
+        let at = |row: usize| row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let (from, to) = (at(begin), at(end));
+        Self {
+            bytes: self.bytes[from..to].to_owned(),
+            ends: self.ends[begin..end].iter().map(|end| end - from).collect(),
+        }
     }
 
     /// How many there are.

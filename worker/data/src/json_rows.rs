@@ -5,7 +5,7 @@ use stoker_domain::dataset::{Column, ColumnKind};
 
 use crate::chunk::{Chunk, ChunkColumn, Texts, Values};
 use crate::error::{DataError, shown};
-use crate::pictures::decode_picture;
+use crate::images::decode_picture;
 
 /// Some columns of rows, each a value by the name of its column: a number, nested arrays of the
 /// column's shape, a text, or a PNG or JPEG in base64. What is absent or null is missing.

@@ -1,4 +1,4 @@
-//! Statistics of a column, in one pass.
+//! Statistics of a column, in one pass that several threads can share.
 
 use std::collections::HashSet;
 
@@ -21,37 +21,83 @@ impl Default for Budget {
     }
 }
 
-/// Min, max, mean and deviation (Welford 1962), and the number of different whole values.
-#[derive(Default)]
-pub(crate) struct Running {
-    count: u64,
+/// Min, max, mean and deviation of values so far (merged as Chan, Golub and LeVeque 1979 do).
+#[derive(Debug, Default, Clone, Copy)]
+struct Moments {
+    count: f64,
     min: f64,
     max: f64,
     mean: f64,
     squares: f64,
+}
+
+impl Moments {
+    /// Those of some values, none of them NaN.
+    fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let (mut count, mut sum) = (0.0, 0.0);
+        let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
+        for value in values.clone() {
+            count += 1.0;
+            sum += value;
+            min = value.min(min);
+            max = value.max(max);
+        }
+        // A mean within the range: a sum's last bit must not carry it out.
+        let mean = (sum / count).clamp(min, max);
+        let squares = values.map(|value| (value - mean) * (value - mean)).sum();
+        Self {
+            count,
+            min,
+            max,
+            mean,
+            squares,
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if other.count == 0.0 {
+            return;
+        }
+        if self.count == 0.0 {
+            *self = *other;
+            return;
+        }
+        let count = self.count + other.count;
+        let delta = other.mean - self.mean;
+        self.mean += delta * (other.count / count);
+        self.squares += other.squares + delta * delta * (self.count * other.count / count);
+        self.count = count;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+}
+
+/// Statistics of values so far, and the number of different whole values.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    moments: Moments,
     fractional: bool,
     distinct: Distinct,
 }
 
 impl Running {
-    pub(crate) fn add(&mut self, value: f64, budget: &mut Budget) {
-        if self.count == 0 {
-            (self.min, self.max) = (value, value);
+    /// Adds values; NaN is none.
+    pub(crate) fn add(&mut self, values: &[f64], budget: &mut Budget) {
+        let there = values.iter().copied().filter(|value| !value.is_nan());
+        if there.clone().next().is_none() {
+            return;
         }
-        self.count += 1;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        let delta = value - self.mean;
-        self.mean += delta / self.count as f64;
-        self.squares += delta * (value - self.mean);
-        if !self.fractional {
-            if value.fract() == 0.0 && value.abs() <= WHOLE_MAX {
-                self.distinct.add(value as i64, budget);
-            } else {
-                self.fractional = true;
-                self.distinct.give_up(budget);
-            }
+        self.moments.merge(&Moments::of(there.clone()));
+        if self.fractional {
+            return;
         }
+        let is_whole = |value: f64| value.fract() == 0.0 && value.abs() <= WHOLE_MAX;
+        if !there.clone().all(is_whole) {
+            self.fractional = true;
+            self.distinct.give_up(budget);
+            return;
+        }
+        there.for_each(|value| self.distinct.add(value as i64, budget));
     }
 
     /// What the values are, and their statistics; `None` when there were no values.
@@ -61,20 +107,27 @@ impl Running {
         } else {
             ColumnKind::Integer
         };
+        let Moments {
+            count,
+            min,
+            max,
+            mean,
+            squares,
+        } = self.moments;
         let statistics = Statistics {
-            min: self.min,
-            max: self.max,
-            mean: self.mean,
-            deviation: (self.squares / self.count as f64).max(0.0).sqrt(),
+            min,
+            max,
+            mean: mean.clamp(min, max),
+            deviation: (squares / count).max(0.0).sqrt(),
             distinct: self.distinct.count(),
         };
-        (self.count > 0).then_some((kind, statistics))
+        (count > 0.0).then_some((kind, statistics))
     }
 }
 
 /// Counts different whole numbers: a bit map for 0 to 65,535, which labels and pixels are, and a
 /// set for all others.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Distinct {
     bits: Vec<u64>,
     in_bits: usize,

@@ -6,7 +6,7 @@ use super::Pipeline;
 use super::flow::{Flow, width};
 use crate::chunk::{Chunk, Values};
 use crate::error::DataError;
-use crate::table::{check, check_memory};
+use crate::number;
 use crate::{Chunks, Limits};
 
 /// Which rows of a data set are held out.
@@ -86,7 +86,12 @@ impl Pipeline {
         for chunk in chunks {
             self.take(chunk?, sides, &mut prepared, true)?;
             let floats = (prepared.features.len() + prepared.targets.len()) as u64;
-            check_memory(floats, limits)?;
+            if floats * size_of::<f32>() as u64 > limits.table_bytes {
+                return Err(DataError::TooLarge(format!(
+                    "the rows need more than {} bytes of memory after all steps",
+                    limits.table_bytes
+                )));
+            }
         }
         Ok(prepared)
     }
@@ -214,14 +219,14 @@ fn push(flow: &Flow, columns: &[Column<'_>], into: &mut Vec<f32>) -> Result<(), 
     for (row, &id) in flow.ids.iter().enumerate() {
         for (name, width, numbers) in columns {
             for &number in &numbers[row * width..][..*width] {
-                let number = check(number).map_err(|wrong| {
+                if !number::in_range(number) {
                     let message = match number.is_nan() {
                         true => "there is no value; the step `impute` fills in some".to_owned(),
-                        false => wrong,
+                        false => number::too_large(number),
                     };
-                    DataError::record(id + 1, name, message)
-                })?;
-                into.push(number);
+                    return Err(DataError::record(id + 1, name, message));
+                }
+                into.push(number as f32);
             }
         }
     }

@@ -25,14 +25,8 @@ pub(super) struct Data {
 
 impl Data {
     pub(super) fn csv(text: &str) -> Self {
-        let mut source = Cursor::new(text.as_bytes());
-        let found = describe(
-            &mut source,
-            DataFormat::Csv,
-            Header::Yes,
-            &Limits::default(),
-        )
-        .unwrap();
+        let source = Box::new(Cursor::new(text.as_bytes().to_vec()));
+        let found = describe(source, DataFormat::Csv, Header::Yes, &Limits::default()).unwrap();
         let record = DatasetRecord {
             record_version: 1,
             name: "x".to_owned(),

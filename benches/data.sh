@@ -1,0 +1,11 @@
+#!/bin/sh
+# The readers beside polars and PyTorch's DataLoader: bytes in files to batches of numbers.
+set -eu
+cd "$(dirname "$0")/.."
+. benches/venv.sh
+if ! "$python" -c 'import PIL, polars, pyarrow' 2>/dev/null; then
+  "$(dirname "$python")/pip" install --quiet polars==2.1.0 pyarrow==26.0.1 pillow==13.0.0
+fi
+cargo build --quiet --release --package stoker-data --example bench-data
+target=${CARGO_TARGET_DIR:-target}
+exec "$python" benches/data/compare.py "$target/release/examples/bench-data" "$@"
