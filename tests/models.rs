@@ -115,7 +115,7 @@ async fn a_table_becomes_a_model_that_is_used_and_replayed() {
         row(json!(null), "west"),
     ];
     let list = client.predict(job.id, &rows).await.unwrap().predictions;
-    let labels: Vec<_> = list.iter().map(|found| match &found.output {
+    let labels = list.iter().map(|found| match &found.output {
         Predicted::Class {
             label,
             probabilities,
@@ -127,7 +127,8 @@ async fn a_table_becomes_a_model_that_is_used_and_replayed() {
         }
         other => panic!("{other:?}"),
     });
-    assert_eq!(labels.take(2).collect::<Vec<_>>(), ["let", "sold"]);
+    let labels: Vec<String> = labels.collect();
+    assert_eq!(labels[..2], ["let", "sold"]);
     let wrong = client.predict(job.id, &[row(json!("big"), "north")]).await;
     let wrong = wrong.unwrap_err();
     assert!(

@@ -100,6 +100,11 @@ pub struct JobQuote {
     pub flops_per_step: u64,
     /// Optimiser steps of an epoch; null when no batch is left to train on, which fails the job.
     pub steps_per_epoch: Option<u64>,
+    /// Rows to train on; null where a preprocessing step leaves out or packs rows, which must be
+    /// read to know.
+    pub training_rows: Option<u64>,
+    /// Rows held out; null as `training_rows`.
+    pub held_out_rows: Option<u64>,
     /// Optimiser steps in all; null as `steps_per_epoch`.
     pub steps: Option<u64>,
     /// Memory that training allocates: the sum of `memory`. The data set isn't in it.

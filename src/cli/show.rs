@@ -22,13 +22,25 @@ pub(super) fn short(hash: &str) -> String {
 pub(super) fn quote(quote: &JobQuote) -> String {
     let count = |count: Option<u64>| {
         count.map_or_else(
-            || "none: no batch is left to train on".to_owned(),
+            || match quote.training_rows {
+                Some(_) => "none: no batch is left to train on".to_owned(),
+                None => "not known before the rows are read".to_owned(),
+            },
             |count| count.to_string(),
         )
     };
     let mut table = Table::of_fields();
     table.field("data set", quote.dataset.to_string());
     table.field("data set size", size(quote.dataset_bytes));
+    let rows = |rows: Option<u64>| rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
+    table.field(
+        "rows",
+        format!(
+            "{} to train on, {} held out",
+            rows(quote.training_rows),
+            rows(quote.held_out_rows)
+        ),
+    );
     table.field("parameters", quote.parameters.to_string());
     table.field("operations per step", quote.flops_per_step.to_string());
     table.field("steps per epoch", count(quote.steps_per_epoch));

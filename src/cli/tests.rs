@@ -17,6 +17,7 @@ pub(super) fn job(state: JobState) -> JobView {
         state,
         spec: JobSpec::parse(text, spec::Format::Toml).unwrap(),
         inputs: stoker_domain::job::Inputs::default(),
+        replay_of: None,
         attempt: None,
         progress: None,
         checkpoint: None,

@@ -55,6 +55,8 @@ fn view(resolved: &Resolved, workers: &[WorkerRecord]) -> JobQuote {
         dataset: spec.data.dataset.clone(),
         parameters: quote.parameters,
         flops_per_step: quote.flops_per_step,
+        training_rows: rows.map(|[rows, _]| rows),
+        held_out_rows: rows.map(|[_, held_out]| held_out),
         steps_per_epoch: steps.map(|(per_epoch, _)| per_epoch),
         steps: steps.map(|(_, steps)| steps),
         peak_bytes: quote.peak_bytes,

@@ -36,6 +36,8 @@ fn quoted(duration: Option<DurationQuote>) -> JobQuote {
         dataset: "digits@1".parse().unwrap(),
         parameters: 53_002,
         flops_per_step: 65_519_616,
+        training_rows: Some(1347),
+        held_out_rows: Some(450),
         steps_per_epoch: Some(43),
         steps: Some(1290),
         peak_bytes: 10 << 20,

@@ -212,7 +212,7 @@ fn paused_stopped_and_gone_on_with() {
 
 #[test]
 fn the_same_error_whoever_meets_it() {
-    let split = crate::order::split(&SPLIT, table().targets(), ROWS).unwrap();
+    let split = crate::order::split(&SPLIT, &table()).unwrap();
     let rows = [
         split.train[0],
         split.train[31],
@@ -242,7 +242,7 @@ fn the_same_error_whoever_meets_it() {
 
 #[test]
 fn a_rank_that_panics_is_lost_and_the_others_end() {
-    let split = crate::order::split(&SPLIT, table().targets(), ROWS).unwrap();
+    let split = crate::order::split(&SPLIT, &table()).unwrap();
     for (row, workers) in [
         (split.train[17], 2),
         (split.train[40], 8),

@@ -99,7 +99,7 @@ fn check(optimizer: &str) {
     let Targets::Classes(classes) = &targets else {
         unreachable!()
     };
-    let rows = split(&SPLIT, &targets, ROWS).unwrap().train;
+    let rows = split(&SPLIT, &table).unwrap().train;
     let batches = rows.len().div_ceil(BATCH);
     let mut order = Vec::new();
     for t in 0..20_usize {

@@ -48,7 +48,7 @@ fn medians_constants_and_the_most_frequent() {
 fn what_is_missing_after_all_steps_is_named() {
     let data = people();
     let spec = spec("features = [\"age\"]\ntarget = \"y\"", &[]);
-    let error = data.prepare(&spec, 0).unwrap_err().to_string();
+    let error = data.prepare(&spec, 0).err().unwrap().to_string();
     assert!(
         error.contains("`age`") && error.contains("`impute`"),
         "{error}"
@@ -111,7 +111,7 @@ fn labels_of_text_become_classes() {
         "features = [\"pay\"]\ntarget = \"city\"\nloss = \"cross_entropy\"",
         &[],
     );
-    let error = data.prepare(&labelled, 0).unwrap_err().to_string();
+    let error = data.prepare(&labelled, 0).err().unwrap().to_string();
     assert!(
         error.contains("row 4") && error.contains("no label"),
         "{error}"

@@ -37,7 +37,7 @@ impl Data {
             blake3: String::new(),
             size_bytes: 0,
             schema: found.schema.clone(),
-            created_at: Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::from_millis(0),
         };
         Self {
             text: text.to_owned(),
