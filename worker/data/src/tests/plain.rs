@@ -61,6 +61,10 @@ fn a_table_is_of_numbers_alone() {
         "there is no column `hieght`; did you mean `height`?"
     );
     assert!(message(PEOPLE, "name").contains("column `name`: the values aren't numbers"));
+    assert_eq!(
+        table("a;b\n1;2\n", &["b"]).unwrap().columns[0].values,
+        [2.0]
+    );
     assert!(message("a\n1\nNA\n", "a").starts_with("row 2, column `a`: there is no value"));
 }
 
