@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
-use parquet::data_type::{ByteArray, DataType, Int96};
+use parquet::data_type::{ByteArray, DataType, FixedLenByteArray, Int96};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
@@ -181,15 +181,10 @@ impl Column {
                 numbers!(r, |value: &ByteArray| decimal(value.data(), scale))
             }
             (ColumnReader::FixedLenByteArrayColumnReader(r), Kind::Numbers(scale)) => {
-                numbers!(r, |value: &parquet::data_type::FixedLenByteArray| decimal(
-                    value.data(),
-                    scale
-                ))
+                numbers!(r, |value: &FixedLenByteArray| decimal(value.data(), scale))
             }
             (ColumnReader::FixedLenByteArrayColumnReader(r), Kind::Half) => {
-                numbers!(r, |value: &parquet::data_type::FixedLenByteArray| half(
-                    value.data()
-                ))
+                numbers!(r, |value: &FixedLenByteArray| half(value.data()))
             }
             (ColumnReader::Int32ColumnReader(r), kind) => {
                 texts!(r, |&value: &i32| point(kind, value.into()))
@@ -205,9 +200,7 @@ impl Column {
                 texts!(r, |value: &ByteArray| value.as_utf8().ok())
             }
             (ColumnReader::FixedLenByteArrayColumnReader(r), _) => {
-                texts!(r, |value: &parquet::data_type::FixedLenByteArray| Some(
-                    uuid(value.data())
-                ))
+                texts!(r, |value: &FixedLenByteArray| Some(uuid(value.data())))
             }
         }
     }
