@@ -9,8 +9,8 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, quote_job,
-    tokens,
+    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, preview,
+    quote_job, tokens,
 };
 
 /// Declares each route once: served and documented by the same line.
@@ -56,6 +56,7 @@ routes! {
     datasets::create_dataset,
     datasets::list_datasets,
     datasets::get_dataset,
+    preview::preview_dataset,
     datasets::delete_dataset,
     plugins::create_plugin,
     plugins::list_plugins,

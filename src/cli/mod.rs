@@ -13,6 +13,7 @@ mod follow;
 mod job;
 mod login;
 mod output;
+mod pack;
 mod plugin;
 mod show;
 mod table;

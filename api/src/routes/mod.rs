@@ -9,6 +9,7 @@ pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod plugins;
+pub(crate) mod preview;
 pub(crate) mod quote_job;
 pub(crate) mod tokens;
 

@@ -6,7 +6,7 @@ use super::harness::{TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 27] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 28] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -74,6 +74,12 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 27] = [
         "get_dataset",
         "GET",
         "/v1/datasets/{reference}",
+        Some(Role::Viewer),
+    ),
+    (
+        "preview_dataset",
+        "GET",
+        "/v1/datasets/{reference}/preview",
         Some(Role::Viewer),
     ),
     (
