@@ -9,7 +9,7 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, predict,
+    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, predict, preview,
     quote_job, replay, tokens,
 };
 
@@ -59,6 +59,7 @@ routes! {
     datasets::create_dataset,
     datasets::list_datasets,
     datasets::get_dataset,
+    preview::preview_dataset,
     datasets::delete_dataset,
     plugins::create_plugin,
     plugins::list_plugins,

@@ -9,8 +9,8 @@ import sys
 import generate
 
 ROUNDS = 3
-# A decoder may round a pixel another way; a sum of numbers may be rounded in another order.
-TOLERANCE = {"csv": 1e-6, "parquet": 1e-6, "jpeg": 1e-3}
+# Decoders interpolate colours in their own ways; a sum of numbers may be rounded in another order.
+TOLERANCE = {"csv": 1e-6, "parquet": 1e-6, "jpeg": 5e-3}
 
 
 def run(command):

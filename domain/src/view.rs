@@ -215,6 +215,23 @@ pub struct DatasetList {
     pub next: Option<String>,
 }
 
+/// The first rows of a data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetPreview {
+    /// `name@version`.
+    pub dataset: String,
+    /// Rows of the data set.
+    pub total_rows: u64,
+    /// Columns of the data set.
+    pub total_columns: u64,
+    /// The columns that are shown, in order: the first 256.
+    pub columns: Vec<String>,
+    /// A value per column: a number, a text, null where it is missing, a list of numbers, or
+    /// `{"shape", "first"}` of a long one; of a picture `{"width", "height", "channels"}`.
+    #[schema(value_type = Vec<Object>)]
+    pub rows: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
 /// A list of plugins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PluginList {

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use futures::TryStreamExt;
 use stoker_domain::Ref;
-use stoker_domain::dataset::{ColumnKind, DataFormat, DatasetRecord};
-use stoker_sdk::view::DatasetList;
+use stoker_domain::dataset::{Column, ColumnKind, DataFormat, DatasetRecord};
+use stoker_sdk::view::{DatasetList, DatasetPreview};
 use stoker_sdk::{Header, IdempotencyKey, NewDataset, Upload};
 
 use super::exit::Failure;
+use super::pack::{self, Packed};
 use super::table::{Table, size, time};
 use super::{Session, argument, transfer};
 
@@ -18,11 +19,11 @@ const HEADERS: [Header; 3] = [Header::Auto, Header::Yes, Header::No];
 /// What to do with data sets.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatasetCommand {
-    /// Upload a file as the next version of a data set.
+    /// Upload a file, or a folder of pictures, as the next version of a data set.
     Create {
         /// The data set's name.
         name: String,
-        /// The file.
+        /// The file; a folder's pictures are packed first, labelled by the folders they are in.
         file: PathBuf,
         /// How it is written; told from the file's name when not given.
         #[arg(long, value_parser = argument::one_of(&DataFormat::ALL, DataFormat::as_str))]
@@ -40,6 +41,14 @@ pub(crate) enum DatasetCommand {
     Get {
         /// NAME, for its newest version, or NAME@VERSION.
         dataset: Ref,
+    },
+    /// Show the first rows of a data set.
+    Preview {
+        /// NAME, for its newest version, or NAME@VERSION.
+        dataset: Ref,
+        /// How many rows.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rows: u32,
     },
     /// Remove one version of a data set.
     Delete {
@@ -59,25 +68,13 @@ pub(super) async fn run(command: DatasetCommand, session: &Session) -> Result<()
             header,
             idempotency_key,
         } => {
-            let format = match format {
-                Some(format) => format,
-                None => told_by_name(&file)?,
-            };
-            let bar = transfer::bar(output, &format!("uploading {}", file.display()));
-            let shown = bar.clone();
-            let mut upload = Upload::from_path(file)
-                .with_progress(move |progress| transfer::show(&shown, progress));
-            if let Some(key) = idempotency_key {
-                upload = upload.with_key(key);
-            }
-            let new = NewDataset {
+            let new = New {
                 name,
+                file,
                 format,
                 header,
             };
-            let outcome = client.create_dataset(&new, &upload).await;
-            bar.finish_and_clear();
-            print(&outcome?, session)
+            create(new, idempotency_key, session).await
         }
         DatasetCommand::List => {
             let datasets: Vec<DatasetRecord> = client.datasets().try_collect().await?;
@@ -91,6 +88,14 @@ pub(super) async fn run(command: DatasetCommand, session: &Session) -> Result<()
             Ok(())
         }
         DatasetCommand::Get { dataset } => print(&client.get_dataset(&dataset).await?, session),
+        DatasetCommand::Preview { dataset, rows } => {
+            let preview = client.preview_dataset(&dataset, Some(rows)).await?;
+            match output.json() {
+                true => output.document(&preview)?,
+                false => output.line(&preview_table(&preview)),
+            }
+            Ok(())
+        }
         DatasetCommand::Delete { dataset } => {
             client.delete_dataset(&dataset).await?;
             match output.json() {
@@ -100,6 +105,66 @@ pub(super) async fn run(command: DatasetCommand, session: &Session) -> Result<()
             Ok(())
         }
     }
+}
+
+struct New {
+    name: String,
+    file: PathBuf,
+    format: Option<DataFormat>,
+    header: Header,
+}
+
+async fn create(new: New, key: Option<IdempotencyKey>, session: &Session) -> Result<(), Failure> {
+    let Session { client, output } = session;
+    let is_folder = new.file.is_dir();
+    let format = match new.format {
+        Some(DataFormat::Images) | None if is_folder => DataFormat::Images,
+        Some(other) if is_folder => {
+            return Err(Failure::input(format!(
+                "{}: a folder is packed as images, not as {}",
+                new.file.display(),
+                other.as_str()
+            )));
+        }
+        Some(format) => format,
+        None => told_by_name(&new.file)?,
+    };
+    // The packed folder stays until it was sent.
+    let packed = if is_folder {
+        Some(pack_shown(&new.file, session)?)
+    } else {
+        None
+    };
+    let path = packed.as_ref().map(|packed| packed.file.path().to_owned());
+    let bar = transfer::bar(output, &format!("uploading {}", new.file.display()));
+    let shown = bar.clone();
+    let mut upload = Upload::from_path(path.unwrap_or(new.file))
+        .with_progress(move |progress| transfer::show(&shown, progress));
+    if let Some(key) = key {
+        upload = upload.with_key(key);
+    }
+    let new = NewDataset {
+        name: new.name,
+        format,
+        header: new.header,
+    };
+    let outcome = client.create_dataset(&new, &upload).await;
+    bar.finish_and_clear();
+    print(&outcome?, session)
+}
+
+fn pack_shown(folder: &std::path::Path, session: &Session) -> Result<Packed, Failure> {
+    let bar = transfer::bar(&session.output, &format!("packing {}", folder.display()));
+    let packed = pack::pack(folder, |progress| transfer::show(&bar, progress));
+    bar.finish_and_clear();
+    let packed = packed?;
+    if packed.left_out > 0 {
+        session.output.note(&format!(
+            "{} pictures packed; {} other files left out",
+            packed.pictures, packed.left_out
+        ));
+    }
+    Ok(packed)
 }
 
 fn told_by_name(file: &std::path::Path) -> Result<DataFormat, Failure> {
@@ -128,7 +193,24 @@ fn show(record: &DatasetRecord) -> String {
     table.field("rows", record.schema.rows.to_string());
     table.field("blake3", &record.blake3);
     table.field("created", time(record.created_at));
-    let mut columns = Table::new(["COLUMN", "KIND", "SHAPE", "MIN", "MAX", "MEAN"]);
+    if let Some(delimiter) = record.delimiter {
+        table.field("delimiter", format!("{delimiter:?}"));
+    }
+    format!("{}\n\n{}", table.render(), columns(record))
+}
+
+fn columns(record: &DatasetRecord) -> String {
+    let mut columns = Table::new([
+        "COLUMN",
+        "KIND",
+        "SHAPE",
+        "MISSING",
+        "MIN",
+        "MAX",
+        "MEAN",
+        "DEVIATION",
+        "VALUES",
+    ]);
     for column in &record.schema.columns {
         let kind = match column.kind {
             ColumnKind::Integer => "integer",
@@ -137,6 +219,13 @@ fn show(record: &DatasetRecord) -> String {
             ColumnKind::Image => "image",
         };
         let shape: Vec<String> = column.shape.iter().map(ToString::to_string).collect();
+        let or_none = |text: String| {
+            if text.is_empty() {
+                "-".to_owned()
+            } else {
+                text
+            }
+        };
         let statistic = |value: fn(&stoker_domain::dataset::Statistics) -> f64| {
             let known = column.statistics.as_ref().map(value);
             known.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
@@ -144,17 +233,54 @@ fn show(record: &DatasetRecord) -> String {
         columns.row([
             column.name.clone(),
             kind.to_owned(),
-            if shape.is_empty() {
-                "-".to_owned()
-            } else {
-                shape.join(" x ")
-            },
+            or_none(shape.join(" x ")),
+            column.missing.to_string(),
             statistic(|s| s.min),
             statistic(|s| s.max),
             statistic(|s| s.mean),
+            statistic(|s| s.deviation),
+            or_none(values(column)),
         ]);
     }
-    format!("{}\n\n{}", table.render(), columns.render())
+    columns.render()
+}
+
+/// The different values of a column, the first of them where they are many.
+fn values(column: &Column) -> String {
+    let distinct = column.statistics.as_ref().and_then(|s| s.distinct);
+    match (&column.categories, distinct) {
+        (Some(categories), _) => {
+            let shown: Vec<&str> = categories.iter().take(5).map(String::as_str).collect();
+            let more = if categories.len() > shown.len() {
+                ", …"
+            } else {
+                ""
+            };
+            format!("{}: {}{more}", categories.len(), shown.join(", "))
+        }
+        (None, Some(distinct)) => distinct.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+fn preview_table(preview: &DatasetPreview) -> String {
+    let mut table = Table::of_rows(preview.columns.clone());
+    for row in &preview.rows {
+        let cells = preview.columns.iter().map(|column| match row.get(column) {
+            None | Some(serde_json::Value::Null) => "-".to_owned(),
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        });
+        table.cells(cells.collect());
+    }
+    format!(
+        "{}\n\n{} of {} rows, {} of {} columns",
+        table.render(),
+        preview.rows.len(),
+        preview.total_rows,
+        preview.columns.len(),
+        preview.total_columns
+    )
 }
 
 fn list(datasets: &[DatasetRecord]) -> String {
@@ -182,9 +308,13 @@ mod tests {
             told_by_name("a/digits.csv.gz".as_ref()),
             Ok(DataFormat::CsvGz)
         );
-        let failure = told_by_name("digits.parquet".as_ref()).unwrap_err();
+        assert_eq!(
+            told_by_name("digits.parquet".as_ref()),
+            Ok(DataFormat::Parquet)
+        );
+        let failure = told_by_name("digits.xlsx".as_ref()).unwrap_err();
         assert!(
-            failure.message.ends_with("one of csv, csv_gz, npy, npz"),
+            failure.message.ends_with("npz, text, text_gz, images"),
             "{}",
             failure.message
         );

@@ -14,6 +14,7 @@ mod job;
 mod login;
 mod model;
 mod output;
+mod pack;
 mod plugin;
 mod replay;
 mod show;

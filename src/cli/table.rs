@@ -18,6 +18,16 @@ impl Table {
         }
     }
 
+    /// A table with as many columns as there are names.
+    pub(crate) fn of_rows(header: Vec<String>) -> Self {
+        Self { rows: vec![header] }
+    }
+
+    /// One more row of a table with any number of columns.
+    pub(crate) fn cells(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
     /// A list of names and values, without a header.
     pub(crate) const fn of_fields() -> Self {
         Self { rows: Vec::new() }

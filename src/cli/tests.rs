@@ -50,6 +50,7 @@ fn command_lines_that_are_documented_are_understood() {
         "job metrics job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e --metric train.loss --from-step 10",
         "job download job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e weights.safetensors --out d --force",
         "dataset create digits digits.csv.gz --format csv_gz --header no",
+        "dataset preview digits@1 --rows 3",
         "dataset get digits@2",
         "plugin create noise@1.2 noise.wasm",
         "token create --subject ci --role developer --expires-in 24h",

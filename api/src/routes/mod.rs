@@ -10,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod plugins;
 pub(crate) mod predict;
+pub(crate) mod preview;
 pub(crate) mod quote_job;
 pub(crate) mod replay;
 pub(crate) mod tokens;

@@ -193,3 +193,63 @@ async fn a_repeated_upload_is_answered_as_the_first_time() {
     let other = app.upload_as("l", "name=a&format=csv", "x,y\n7,8\n").await;
     other.expect_problem(422, "idempotency_mismatch", "");
 }
+
+#[tokio::test]
+async fn a_preview_shows_the_first_rows() {
+    let app = TestApp::start().await;
+    app.upload_points().await.expect(201);
+    let shown = app.get("/v1/datasets/points/preview?rows=2").await;
+    let shown = shown.expect(200).json();
+    assert_eq!(shown["dataset"], "points@1");
+    assert_eq!(
+        (&shown["total_rows"], &shown["total_columns"]),
+        (&json!(4), &json!(3))
+    );
+    assert_eq!(shown["rows"].as_array().unwrap().len(), 2);
+    let first = shown["rows"][0].as_object().unwrap();
+    assert_eq!(
+        first.keys().collect::<Vec<_>>().len(),
+        shown["columns"].as_array().unwrap().len()
+    );
+    let whole = app.get("/v1/datasets/points@1/preview").await.expect(200);
+    assert_eq!(whole.json()["rows"].as_array().unwrap().len(), 4);
+    let other = app.request_as(
+        "other",
+        Role::Operator,
+        "GET",
+        "/v1/datasets/points/preview",
+    );
+    send(other).await.expect_problem(404, "not_found", "");
+    for rows in ["0", "101", "many"] {
+        let path = format!("/v1/datasets/points/preview?rows={rows}");
+        let refused = app.get(&path).await;
+        refused.expect_problem(400, "invalid_input", "rows");
+    }
+}
+
+#[tokio::test]
+async fn a_preview_shows_what_is_missing_and_cuts_what_is_long() {
+    let app = TestApp::start().await;
+    let row = |name: &str, at: &str| {
+        let numbers: Vec<String> = (0..40).map(|i| i.to_string()).collect();
+        format!(
+            "{{\"name\": {name}, \"at\": {at}, \"long\": [{}]}}\n",
+            numbers.join(", ")
+        )
+    };
+    let long = format!("\"{}\"", "x".repeat(1_000));
+    let text = row(&long, "[1, 2.5]") + &row("null", "null");
+    app.upload("name=rows&format=jsonl", text).await.expect(201);
+    let shown = app
+        .get("/v1/datasets/rows/preview")
+        .await
+        .expect(200)
+        .json();
+    let first = &shown["rows"][0];
+    assert_eq!(first["name"].as_str().unwrap().chars().count(), 201);
+    assert_eq!(first["at"], json!([1.0, 2.5]));
+    assert_eq!(first["long"]["shape"], json!([40]));
+    assert_eq!(first["long"]["first"].as_array().unwrap().len(), 16);
+    assert_eq!(shown["rows"][1]["name"], json!(null));
+    assert_eq!(shown["rows"][1]["at"], json!([null, null]));
+}

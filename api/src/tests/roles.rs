@@ -6,7 +6,7 @@ use super::harness::{TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 30] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 31] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -92,6 +92,12 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 30] = [
         "get_dataset",
         "GET",
         "/v1/datasets/{reference}",
+        Some(Role::Viewer),
+    ),
+    (
+        "preview_dataset",
+        "GET",
+        "/v1/datasets/{reference}/preview",
         Some(Role::Viewer),
     ),
     (

@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use stoker_domain::Ref;
 use stoker_domain::dataset::{DataFormat, DatasetRecord};
 use stoker_domain::plugin::PluginRecord;
-use stoker_domain::view::{DatasetList, NewToken, PluginList, TokenCreated, TokenList};
+use stoker_domain::view::{
+    DatasetList, DatasetPreview, NewToken, PluginList, TokenCreated, TokenList,
+};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -98,6 +100,20 @@ impl Client {
     /// When the call fails; `not_found` when there is no such data set.
     pub async fn get_dataset(&self, dataset: &Ref) -> Result<DatasetRecord> {
         self.get_by_ref("datasets", dataset).await
+    }
+
+    /// The first rows of a data set; the server's number of them when none is given.
+    ///
+    /// # Errors
+    /// When the call fails; `not_found` when there is no such data set.
+    pub async fn preview_dataset(
+        &self,
+        dataset: &Ref,
+        rows: Option<u32>,
+    ) -> Result<DatasetPreview> {
+        let mut url = self.url(&["v1", "datasets", &dataset.to_string(), "preview"]);
+        page::set_query(&mut url, [("rows", rows.map(|rows| rows.to_string()))]);
+        self.fetch(&Call::get(url)).await
     }
 
     /// Removes one version of a data set.

@@ -11,6 +11,9 @@ use crate::bounded::Bounded;
 use crate::error::DataError;
 use crate::shared::Shared;
 
+/// Bytes of a file that are read at once: many may be open.
+const AT_ONCE_BYTES: usize = 32 << 10;
+
 /// A file in an archive.
 pub(crate) struct Entry {
     pub(crate) name: String,
@@ -67,7 +70,7 @@ pub(crate) fn open<'a>(
     entry: &Entry,
 ) -> Result<Box<dyn Read + Send + 'a>, DataError> {
     let end = entry.begin.saturating_add(entry.compressed_size);
-    let section = source.section(entry.begin, end);
+    let section = source.section_by(entry.begin, end, AT_ONCE_BYTES);
     let expanded: Box<dyn Read + Send + 'a> = match entry.method {
         CompressionMethod::Stored => Box::new(section),
         CompressionMethod::Deflated => Box::new(DeflateDecoder::new(section)),

@@ -206,6 +206,7 @@ pub fn read<'a>(
     if columns.is_empty() {
         return Err(DataError::Malformed("no columns were asked for".to_owned()));
     }
+    let mut delimiter = layout.delimiter;
     let described;
     let schema = match &layout.schema {
         Some(schema) => schema,
@@ -215,14 +216,15 @@ pub fn read<'a>(
             } else {
                 Header::No
             };
-            described = describe(Box::new(&mut source), layout.format, header, limits)?.schema;
+            described = describe(Box::new(&mut source), layout.format, header, limits)?;
             source.rewind().map_err(DataError::Read)?;
-            &described
+            delimiter = delimiter.or(described.delimiter);
+            &described.schema
         }
     };
     let (names, order) = chunks::distinct(columns);
     let names = names.as_slice();
-    let (header, delimiter) = (layout.header, layout.delimiter);
+    let header = layout.header;
     let inner = match layout.format {
         DataFormat::Csv => csv::read(Box::new(source), header, delimiter, schema, names, limits)?,
         DataFormat::CsvGz => {

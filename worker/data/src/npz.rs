@@ -13,6 +13,9 @@ use crate::npy::{Array, SideBySide, common};
 use crate::shared::Shared;
 use crate::statistics::Budget;
 
+/// Most arrays of an archive: all of them are open at once.
+const ARRAYS_MAX: usize = 1_024;
+
 /// As [`crate::describe`].
 pub(crate) fn describe(
     source: &Shared<'_>,
@@ -58,7 +61,7 @@ fn arrays(
     size: u64,
     limits: &Limits,
 ) -> Result<Vec<(String, Entry)>, DataError> {
-    let entries = archive::entries(source, size, limits.columns, "arrays")?;
+    let entries = archive::entries(source, size, limits.columns.min(ARRAYS_MAX), "arrays")?;
     if entries.is_empty() {
         return Err(DataError::Malformed("the archive is empty".to_owned()));
     }

@@ -33,9 +33,33 @@ pub(crate) fn read(field: &str) -> Field {
     }
 }
 
+/// The least magnitude that 32 bits can't hold: half a step above the largest they can.
+const RANGE: f64 = f32::MAX as f64 + 1.014_120_480_182_583_5e31;
+
 /// Whether training can use a number, which is done with 32 bits.
-pub(crate) fn in_range(value: f64) -> bool {
-    (value as f32).is_finite()
+pub(crate) const fn in_range(value: f64) -> bool {
+    value.abs() < RANGE
+}
+
+/// The first number that is too large; NaN is none.
+pub(crate) fn first_too_large(values: &[f64]) -> Option<usize> {
+    let is_large = |value: &&f64| value.abs() >= RANGE;
+    // Counting looks at several at once, as a search that may end early can't.
+    if values.iter().filter(is_large).count() == 0 {
+        return None;
+    }
+    values.iter().position(|value| is_large(&value))
+}
+
+/// Rows of `width` numbers of which one is missing.
+pub(crate) fn rows_missing(values: &[f64], width: usize) -> u64 {
+    let missing = values.iter().filter(|value| value.is_nan()).count();
+    if width == 1 || missing == 0 {
+        return missing as u64;
+    }
+    let rows = values.chunks(width);
+    rows.filter(|row| row.iter().any(|value| value.is_nan()))
+        .count() as u64
 }
 
 /// What is wrong with a number out of range.
@@ -61,6 +85,16 @@ fn is_decimal_comma(field: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_range_is_that_of_32_bits() {
+        assert!(in_range(f64::from(f32::MAX)) && !in_range(RANGE));
+        assert!((RANGE.next_down() as f32).is_finite() && (RANGE as f32).is_infinite());
+        let values = [1.0, f64::NAN, -1e39, f64::INFINITY];
+        assert_eq!(first_too_large(&values), Some(2));
+        assert_eq!(first_too_large(&values[..2]), None);
+        assert_eq!((rows_missing(&values, 2), rows_missing(&values, 1)), (1, 1));
+    }
 
     #[test]
     fn missing_values_are_told_from_numbers_and_words() {

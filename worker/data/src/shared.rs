@@ -20,12 +20,22 @@ impl<'a> Shared<'a> {
 
     /// The bytes from `begin` up to `end`.
     pub(crate) fn section(&self, begin: u64, end: u64) -> BufReader<Section<'a>> {
+        self.section_by(begin, end, SECTION_BYTES)
+    }
+
+    /// The same, read so many bytes at once.
+    pub(crate) fn section_by(
+        &self,
+        begin: u64,
+        end: u64,
+        at_once: usize,
+    ) -> BufReader<Section<'a>> {
         let section = Section {
             source: self.clone(),
             at: begin,
             end,
         };
-        BufReader::with_capacity(SECTION_BYTES, section)
+        BufReader::with_capacity(at_once, section)
     }
 
     /// All of its `size` bytes, from any place.
@@ -33,14 +43,12 @@ impl<'a> Shared<'a> {
         self.section(0, size)
     }
 
-    /// `length` bytes from `begin`, all of them.
+    /// `length` bytes from `begin`, all of them; the file has them.
     pub(crate) fn bytes(&self, begin: u64, length: usize) -> Result<Vec<u8>, DataError> {
-        let mut bytes = Vec::new();
-        let mut section = self.section(begin, begin.saturating_add(length as u64));
-        section.read_to_end(&mut bytes)?;
-        if bytes.len() < length {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
+        let mut bytes = vec![0; length];
+        let mut source = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        source.seek(SeekFrom::Start(begin))?;
+        source.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 }

@@ -10,6 +10,9 @@ use zune_jpeg::JpegDecoder;
 
 use crate::chunk::Picture;
 
+/// Most passes over a progressive JPEG; a file can ask for many in few bytes.
+const SCANS_MAX: usize = 32;
+
 /// Width and height, without decoding; or what is wrong.
 pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), String> {
     let found = if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
@@ -72,6 +75,7 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
     let expected = size(bytes)?;
     let options = DecoderOptions::default()
         .set_strict_mode(true)
+        .jpeg_set_max_scans(SCANS_MAX)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX));
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);

@@ -9,7 +9,7 @@ use super::header::{Header, read_header};
 use crate::Limits;
 use crate::chunks::rows_of;
 use crate::error::{DataError, shown};
-use crate::number::{in_range, too_large};
+use crate::number::{first_too_large, rows_missing, too_large};
 use crate::statistics::{Budget, Running};
 
 /// Most axes of an array.
@@ -100,8 +100,7 @@ impl<R: Read> Array<R> {
         while self.at < self.rows {
             let rows = (self.rows - self.at).min(rows_of(self.width * 8) as u64);
             let values = self.read(rows as usize)?;
-            let rows = values.chunks(self.width);
-            missing += rows.filter(|row| row.iter().any(|v| v.is_nan())).count() as u64;
+            missing += rows_missing(&values, self.width);
             running.add(&values, budget);
         }
         let found = running.finish();
@@ -125,8 +124,7 @@ impl<R: Read> Array<R> {
                 self.dtype.values(&bytes)
             }
         };
-        let broken = |value: &f64| !in_range(*value) && !value.is_nan();
-        if let Some(index) = values.iter().position(broken) {
+        if let Some(index) = first_too_large(&values) {
             let row = self.at + (index / self.width) as u64 + 1;
             let message = too_large(values[index]);
             return Err(DataError::record(row, &self.name, message));

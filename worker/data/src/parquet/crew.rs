@@ -116,10 +116,13 @@ impl<'a> Crew<'a> {
     /// The rows that were ordered first, with all columns; none when nothing is ordered.
     pub(super) fn next(&mut self) -> Option<Result<(usize, Vec<Part>), DataError>> {
         let rows = self.ordered.pop_front()?;
+        // What decoders wait for goes first, even when the next part is here.
+        while let Ok(message) = self.messages.try_recv() {
+            self.take(message);
+        }
         while self.workers.iter().any(|worker| worker.decoded.is_empty()) {
             match self.messages.recv() {
-                Ok(Message::Need(need)) => self.serve(need),
-                Ok(Message::Decoded(index, parts)) => self.workers[index].decoded.push_back(parts),
+                Ok(message) => self.take(message),
                 Err(_) => return Some(Err(gave_up())),
             }
         }
@@ -135,6 +138,13 @@ impl<'a> Crew<'a> {
             }
         }
         Some(Ok((rows, all.into_iter().flatten().collect())))
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Need(need) => self.serve(need),
+            Message::Decoded(index, parts) => self.workers[index].decoded.push_back(parts),
+        }
     }
 
     fn serve(&self, need: Need) {

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
-use parquet::data_type::{ByteArray, DataType, Int96};
+use parquet::data_type::{ByteArray, DataType, FixedLenByteArray, Int96};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::leaf::{Kind, Leaf};
+use super::list::{has_shape, shape_of, width_of};
 use super::remote::Remote;
 use super::time;
+use super::value::{decimal, half, point, uuid};
 use crate::chunk::{Texts, Values};
 use crate::error::{DataError, shown};
-use crate::number::{in_range, too_large};
+use crate::number::{first_too_large, in_range, rows_missing, too_large};
 
 /// Most bytes that the texts of a chunk's column may have: a file can say a long text many times
 /// in a few bytes.
@@ -156,6 +158,12 @@ impl Column {
                 numbers!(r, |&value: &bool| f64::from(u8::from(value)))
             }
             (ColumnReader::FloatColumnReader(r), _) => numbers!(r, |&value: &f32| f64::from(value)),
+            (ColumnReader::DoubleColumnReader(r), _) if !self.leaf.is_list() => {
+                let before = numbers.len();
+                let count = self.records_into(r, rows, numbers)?;
+                self.spread(numbers, before, count);
+                Ok((count, self.check(numbers, before, count)?))
+            }
             (ColumnReader::DoubleColumnReader(r), _) => numbers!(r, |&value: &f64| value),
             (ColumnReader::Int32ColumnReader(r), Kind::Unsigned) => {
                 numbers!(r, |&value: &i32| f64::from(value.cast_unsigned()))
@@ -173,15 +181,10 @@ impl Column {
                 numbers!(r, |value: &ByteArray| decimal(value.data(), scale))
             }
             (ColumnReader::FixedLenByteArrayColumnReader(r), Kind::Numbers(scale)) => {
-                numbers!(r, |value: &parquet::data_type::FixedLenByteArray| decimal(
-                    value.data(),
-                    scale
-                ))
+                numbers!(r, |value: &FixedLenByteArray| decimal(value.data(), scale))
             }
             (ColumnReader::FixedLenByteArrayColumnReader(r), Kind::Half) => {
-                numbers!(r, |value: &parquet::data_type::FixedLenByteArray| half(
-                    value.data()
-                ))
+                numbers!(r, |value: &FixedLenByteArray| half(value.data()))
             }
             (ColumnReader::Int32ColumnReader(r), kind) => {
                 texts!(r, |&value: &i32| point(kind, value.into()))
@@ -197,9 +200,7 @@ impl Column {
                 texts!(r, |value: &ByteArray| value.as_utf8().ok())
             }
             (ColumnReader::FixedLenByteArrayColumnReader(r), _) => {
-                texts!(r, |value: &parquet::data_type::FixedLenByteArray| Some(
-                    uuid(value.data())
-                ))
+                texts!(r, |value: &FixedLenByteArray| Some(uuid(value.data())))
             }
         }
     }
@@ -210,15 +211,44 @@ impl Column {
         rows: usize,
     ) -> Result<(usize, Vec<T::T>), DataError> {
         let mut values = Vec::new();
+        let count = self.records_into(reader, rows, &mut values)?;
+        Ok((count, values))
+    }
+
+    fn records_into<T: DataType>(
+        &mut self,
+        reader: &mut ColumnReaderImpl<T>,
+        rows: usize,
+        values: &mut Vec<T::T>,
+    ) -> Result<usize, DataError> {
         let levels = &mut self.levels;
         let read = reader.read_records(
             rows,
             Some(&mut levels.definition),
             Some(&mut levels.repetition),
-            &mut values,
+            values,
         );
         let (count, _, _) = read.map_err(|error| self.refused(error))?;
-        Ok((count, values))
+        Ok(count)
+    }
+
+    /// Spreads the values that were read, from `before` on, over their rows.
+    fn spread(&self, numbers: &mut Vec<f64>, before: usize, rows: usize) {
+        let mut read = numbers.len().min(before + rows);
+        if numbers.len() == before + rows {
+            return;
+        }
+        numbers.resize(before + rows, f64::NAN);
+        let there = self.leaf.descr.max_def_level();
+        let levels = self.levels.definition.iter().take(rows).enumerate();
+        for (row, &level) in levels.rev() {
+            if level == there && read > before {
+                read -= 1;
+                numbers[before + row] = numbers[read];
+            } else {
+                numbers[before + row] = f64::NAN;
+            }
+        }
     }
 
     /// Puts numbers where they belong, NaN where there are none; gives the rows that miss some.
@@ -242,9 +272,17 @@ impl Column {
                 value.flatten().unwrap_or(f64::NAN)
             }));
         }
+        self.check(numbers, before, rows)
+    }
+
+    /// Checks the numbers from `before` on; gives the rows that miss some.
+    fn check(&self, numbers: &[f64], before: usize, rows: usize) -> Result<u64, DataError> {
         let width: usize = self.shape.iter().flatten().map(|&n| n as usize).product();
         let added = &numbers[before..];
-        if let Some(index) = added.iter().position(|v| !in_range(*v) && !v.is_nan()) {
+        if added.iter().filter(|value| !in_range(**value)).count() == 0 && self.shape.is_some() {
+            return Ok(0);
+        }
+        if let Some(index) = first_too_large(added) {
             let row = self.row + (index / width) as u64 + 1;
             return Err(DataError::record(
                 row,
@@ -252,11 +290,9 @@ impl Column {
                 too_large(added[index]),
             ));
         }
-        let missing = added
-            .chunks(width)
-            .filter(|row| row.iter().any(|v| v.is_nan()));
+        let missing = rows_missing(added, width.max(1));
         let unknown = if self.shape.is_none() { rows } else { 0 };
-        Ok((missing.count() + unknown) as u64)
+        Ok(missing + unknown as u64)
     }
 
     /// Lists of numbers, each of the shape that the first has.
@@ -343,81 +379,4 @@ impl Column {
         }
         Ok(missing)
     }
-}
-
-fn width_of(shape: &[u32]) -> usize {
-    shape.iter().map(|&extent| extent as usize).product()
-}
-
-/// The shape that a list's levels tell.
-fn shape_of(levels: &[i16], depth: i16) -> Vec<u32> {
-    let up_to = |level| levels.iter().filter(|&&found| found <= level).count();
-    let extents = (1..=depth).map(|level| up_to(level) / up_to(level - 1).max(1));
-    extents.map(|extent| extent as u32).collect()
-}
-
-/// Whether a list's levels are those of a shape: an element that begins a list of the level `l`
-/// and none above has that level.
-fn has_shape(levels: &[i16], shape: &[u32]) -> bool {
-    if levels.len() != width_of(shape) {
-        return false;
-    }
-    levels.iter().enumerate().all(|(index, &level)| {
-        let mut size = 1;
-        let mut expected = shape.len() as i16;
-        for &extent in shape.iter().rev() {
-            size *= extent as usize;
-            if index % size != 0 {
-                break;
-            }
-            expected -= 1;
-        }
-        level == expected
-    })
-}
-
-/// A decimal number: an integer in big-endian two's complement, times its scale.
-fn decimal(bytes: &[u8], scale: f64) -> f64 {
-    let negative = bytes.first().is_some_and(|&byte| byte >= 0x80);
-    let start = if negative { -1.0 } else { 0.0 };
-    let whole = bytes
-        .iter()
-        .fold(start, |value, &byte| value * 256.0 + f64::from(byte));
-    whole * scale
-}
-
-/// A 16-bit float (IEEE 754).
-fn half(bytes: &[u8]) -> f64 {
-    let bits = bytes
-        .first_chunk()
-        .map_or(0, |bytes| u16::from_le_bytes(*bytes));
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2_f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2_f64.powi(exponent - 15),
-    }
-}
-
-fn point(kind: Kind, value: i64) -> Option<String> {
-    let wide = i128::from(value);
-    Some(match kind {
-        Kind::Date => time::date(value),
-        Kind::Time(unit) => time::time(wide * unit),
-        Kind::Timestamp(unit, is_utc) => time::timestamp(wide * unit, is_utc),
-        _ => return None,
-    })
-}
-
-fn uuid(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
 }

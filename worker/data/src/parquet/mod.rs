@@ -3,8 +3,11 @@
 mod crew;
 mod decode;
 mod leaf;
+mod list;
 mod remote;
+mod thrift;
 mod time;
+mod value;
 
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -27,7 +30,7 @@ use decode::Part;
 use leaf::Leaf;
 
 /// Longest description of a file at its end, in bytes.
-const FOOTER_MAX_BYTES: usize = 64 << 20;
+const FOOTER_MAX_BYTES: usize = 16 << 20;
 /// What a file begins and ends with.
 const MARK: &[u8; 4] = b"PAR1";
 /// Rows that are read first, until it is known how long texts and lists are.
@@ -121,6 +124,14 @@ fn footer(source: &Shared<'_>, size: u64) -> Result<ParquetMetaData, DataError> 
     }
     let begin = at.checked_sub(length as u64).ok_or_else(cut_off)?;
     let bytes = source.bytes(begin, length)?;
+    match thrift::has_sound_schema(&bytes) {
+        Some(true) => {}
+        Some(false) => {
+            let message = "the file's schema is nested too deeply, or says more than it has";
+            return Err(DataError::Malformed(message.to_owned()));
+        }
+        None => return Err(broken()),
+    }
     let decoded = catch_unwind(|| ParquetMetaDataReader::decode_metadata(&bytes));
     let decoded = decoded.map_err(|_| gave_up())?;
     decoded.map_err(|error| DataError::Malformed(format!("the file is broken: {error}")))
