@@ -221,7 +221,7 @@ async fn a_csv_broken_in_one_row_is_refused_by_that_row() {
     let answer = answer.expect_problem(422, "invalid_input", "body");
     assert_eq!(
         answer.json()["errors"][0]["message"],
-        "row 1234, column `pixel_2`: \"abc\" is not a number"
+        "row 1234, column `pixel_2`: \"abc\" is not a number; correct it, or leave the field empty where the value is missing"
     );
     assert_eq!(app.stored().await, before);
 }

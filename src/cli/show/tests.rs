@@ -58,6 +58,7 @@ fn a_quote() {
     insta::assert_snapshot!(quote(&quoted(None)), @"
     data set             digits@1
     data set size        56.2 KiB
+    rows                 1347 to train on, 450 held out
     parameters           53002
     operations per step  65519616
     steps per epoch      43
@@ -79,6 +80,7 @@ fn a_quote() {
     insta::assert_snapshot!(quote(&quoted(Some(duration))), @"
     data set             digits@1
     data set size        56.2 KiB
+    rows                 1347 to train on, 450 held out
     parameters           53002
     operations per step  65519616
     steps per epoch      43

@@ -156,11 +156,6 @@ fn numbers_are_clipped_at_limits_or_quantiles() {
             "config.quantiles",
             "lower",
         ),
-        (
-            "{ columns = [\"pay\"], min = nan, max = 1 }",
-            "config.min",
-            "nothing between",
-        ),
     ] {
         let step = format!("builtin = \"clip\"\nconfig = {config}");
         let spec = spec("features = [\"pay\"]\ntarget = \"y\"", &[&step]);
