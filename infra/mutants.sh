@@ -85,8 +85,8 @@ mutant losses loss_tree.rs \
   'let mut top = self.added.count_ones() as usize;' \
   'let mut top = usize::from(self.added > 0); if top == 1 { self.added = 1; }'
 mutant loss cpu/session.rs \
-  'loss: self.losses.iter().sum(),' \
-  'loss: self.losses.iter().rev().sum(),'
+  'loss: self.losses[..all].iter().sum(),' \
+  'loss: self.losses[..all].iter().rev().sum(),'
 mutant metrics evaluate.rs \
   'let (loss, states) = right.save()?;
                 left.merge(loss, &states)?;' \

@@ -69,7 +69,7 @@ pub(crate) fn serve(shape: &Shape, threads: usize) -> Fallible<()> {
     let table = Arc::new(shape.task.table()?);
     let plan = shape.task.plan()?;
     std::fs::write("/proc/self/clear_refs", "5")?; // starts the peak again from here
-    let level = memory("VmRSS")?;
+    let (level, program) = (memory("VmRSS")?, memory("RssFile")?);
     let mut run = shape.task.start(&cpu, table, Vec::new())?;
     let hello = json!({"version": stoker_engine::build(), "quoted": plan.quote().peak_bytes,
         "flops": plan.quote().flops_per_step, "moved": roofline::bytes_per_step(&plan)});
@@ -85,7 +85,8 @@ pub(crate) fn serve(shape: &Shape, threads: usize) -> Fallible<()> {
                 json!({"wall_s": wall.elapsed().as_secs_f64(), "cpu_s": cpu_s() - cpu})
             }
             "peak" => roofline::measure(&cpu, threads, plan.quote().peak_bytes)?,
-            _ => json!({"bytes": memory("VmHWM")? - level}),
+            // Without the pages of the program itself, which are read as it comes to them.
+            _ => json!({"bytes": memory("VmHWM")? - level - (memory("RssFile")? - program)}),
         };
         println!("{answer}");
     }

@@ -109,7 +109,7 @@ def main():
     version, start = jax_step() if backend == "jax" else torch_step()
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # starts the peak again from here
-    level = memory("VmRSS")
+    level, program = memory("VmRSS"), memory("RssFile")
     step = start()
     say({"version": version})
     for line in sys.stdin:
@@ -123,7 +123,8 @@ def main():
             loss.item()  # the work is done when a number is there
             say({"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu})
         elif verb == "memory":
-            say({"bytes": memory("VmHWM") - level})
+            # Without the pages of programs themselves, which are read as they come to them.
+            say({"bytes": memory("VmHWM") - level - (memory("RssFile") - program)})
 
 
 main()

@@ -17,7 +17,9 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use stoker_domain::FieldError;
 use stoker_domain::spec::{Block, ClipSpec, Family, LayerSpec, ModelSpec, TrainSpec};
-use stoker_model::{ARENA_MAX_BYTES, InputDescription, PARAMETERS_MAX, Plan, Target, compile};
+use stoker_model::{
+    ARENA_MAX_BYTES, InputColumn, InputDescription, PARAMETERS_MAX, Plan, Target, compile,
+};
 
 /// Most time and memory that a compilation may take, with optimisation at level 1 and overflow
 /// checks.
@@ -170,12 +172,64 @@ fn block() -> impl Strategy<Value = Value> {
             json!({"type": "batch_norm", "epsilon": epsilon, "momentum": momentum})
         }),
         1 => size().prop_map(|groups| json!({"type": "group_norm", "groups": groups})),
-        2 => (size(), prop::option::of(size()), any::<[bool; 2]>()).prop_map(
-            |(heads, kv_heads, [causal, bias])| {
+        2 => (size(), prop::option::of(size()), any::<[bool; 3]>()).prop_map(
+            |(heads, kv_heads, [causal, bias, rotary])| {
                 json!({"type": "attention", "heads": heads, "kv_heads": kv_heads,
-                    "causal": causal, "bias": bias})
+                    "causal": causal, "bias": bias, "rotary": rotary})
             }
         ),
+        2 => enlargement(),
+        2 => (select(vec!["lstm", "gru"]), size(), size(), number()).prop_map(
+            |(cell, units, layers, dropout)| {
+                json!({"type": cell, "units": units, "layers": layers, "dropout": dropout})
+            }
+        ),
+        1 => pool("max_pool1d"),
+        1 => pool("avg_pool1d"),
+        3 => over_columns(),
+    ]
+}
+
+/// A block that gives more positions than it takes.
+fn enlargement() -> impl Strategy<Value = Value> {
+    let transposed = select(vec!["conv_transpose1d", "conv_transpose2d"]);
+    let sizes = (size(), size(), size(), 0_u32..3, size());
+    let mode = select(vec!["nearest", "bilinear"]);
+    prop_oneof![
+        (transposed, sizes, any::<bool>()).prop_map(
+            |(kind, (channels, kernel, stride, padding, more), bias)| {
+                json!({"type": kind, "channels": channels, "kernel": kernel, "stride": stride,
+                    "padding": padding, "output_padding": more % 5, "bias": bias})
+            }
+        ),
+        (size(), mode).prop_map(|(factor, mode)| {
+            json!({"type": "upsample", "factor": factor, "mode": mode})
+        }),
+    ]
+}
+
+/// A feature column's name, or one that is never there.
+fn column() -> impl Strategy<Value = String> {
+    select(vec!["user", "item", "genre", "price", "prise"]).prop_map(str::to_owned)
+}
+
+/// A block that takes columns apart, brings vectors together, or has only a little to say.
+fn over_columns() -> impl Strategy<Value = Value> {
+    let together = vec![
+        "dot",
+        "interact",
+        "concat",
+        "last_position",
+        "global_max_pool",
+    ];
+    prop_oneof![
+        3 => select(together).prop_map(|kind| json!({ "type": kind })),
+        1 => prop::collection::vec(column(), 0..4)
+            .prop_map(|columns| json!({"type": "select", "columns": columns})),
+        1 => (size(), size())
+            .prop_map(|(first, count)| json!({"type": "select", "first": first, "count": count})),
+        1 => number().prop_map(|value| json!({"type": "bias", "value": value})),
+        1 => number().prop_map(|beta| json!({"type": "sample", "beta": beta})),
     ]
 }
 
@@ -245,7 +299,75 @@ fn family() -> impl Strategy<Value = Value> {
                     "kv_heads": kv_heads, "feed_forward": more, "vocabulary": more,
                     "dropout": dropout})
             }),
+        over_sequences(),
+        (
+            sizes(),
+            size(),
+            size(),
+            select(vec!["batch", "group", "none"])
+        )
+            .prop_map(|(input, depth, channels, norm)| {
+                json!({"family": "unet", "input": input, "depth": depth, "channels": channels,
+                    "norm": norm})
+            }),
+        recommender(),
+        (sizes(), size(), number(), any::<bool>()).prop_map(|(hidden, latent, beta, samples)| {
+            let mut model = json!({"family": "autoencoder", "hidden": hidden, "latent": latent});
+            if samples {
+                model["kind"] = json!("vae");
+                model["beta"] = beta;
+            }
+            model
+        }),
     ]
+}
+
+/// Encoders, recurrent and convolutional networks over sequences.
+fn over_sequences() -> impl Strategy<Value = Value> {
+    let input = || prop::option::of(prop::collection::vec(size(), 0..4));
+    let more = || prop::option::of(size());
+    prop_oneof![
+        (
+            input(),
+            [size(), size(), size()],
+            more(),
+            prop::option::of(number())
+        )
+            .prop_map(|(input, [depth, width, heads], more, masked)| {
+                json!({"family": "encoder", "input": input, "depth": depth, "width": width,
+                    "heads": heads, "kv_heads": more, "positions": "rotary", "masked": masked})
+            }),
+        (
+            input(),
+            more(),
+            more(),
+            [size(), size()],
+            select(vec!["lstm", "gru"])
+        )
+            .prop_map(|(input, embedding, vocabulary, [layers, units], cell)| {
+                json!({"family": "lstm", "input": input, "embedding": embedding, "cell": cell,
+                    "vocabulary": vocabulary, "layers": layers, "units": units})
+            }),
+        (input(), more(), prop::collection::vec(size(), 0..9), size()).prop_map(
+            |(input, embedding, channels, kernel)| {
+                json!({"family": "tcn", "input": input, "embedding": embedding,
+                    "channels": channels, "kernel": kernel})
+            }
+        ),
+    ]
+}
+
+fn recommender() -> impl Strategy<Value = Value> {
+    let kind = select(vec!["matrix_factorisation", "two_tower", "dlrm"]);
+    let names = || prop::collection::vec(column(), 0..4);
+    let sizes = || prop::collection::vec(size(), 0..4);
+    (kind, [column(), column()], [names(), names(), names()], [sizes(), sizes()], size()).prop_map(
+        |(kind, [user, item], [categorical, numeric, items], [hidden, bottom], dim)| {
+            json!({"family": "recommender", "kind": kind, "user": user, "item": item, "dim": dim,
+                "categorical": categorical, "numeric": numeric, "item_columns": items,
+                "hidden": hidden, "bottom": bottom})
+        },
+    )
 }
 
 fn loss() -> impl Strategy<Value = Value> {
@@ -307,19 +429,48 @@ fn input() -> impl Strategy<Value = InputDescription> {
         (count(), 1_usize..65).prop_map(|(values, levels)| Target::Quantiles { values, levels }),
     ];
     let image = [1_usize..5, 1_usize..12, 1_usize..12];
+    let columns = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::collection::vec((1_usize..4, prop::option::of(count())), 4).prop_map(columns),
+    ];
     (
         wide,
         prop::option::of(image),
         prop::option::of(1_usize..70),
         target,
+        columns,
     )
-        .prop_map(|(width, image, vocabulary, target)| InputDescription {
-            width: image.map_or(width, |image| image.iter().product()),
-            shape: image.map_or_else(|| vec![width], |image| image.to_vec()),
-            vocabulary,
-            columns: Vec::new(),
-            target,
+        .prop_map(|(width, image, vocabulary, target, columns)| {
+            let numbers = columns.last().map(|last| last.first + last.width);
+            let width = numbers
+                .or(image.map(|image| image.iter().product()))
+                .unwrap_or(width);
+            InputDescription {
+                width,
+                shape: match image {
+                    Some(image) if columns.is_empty() => image.to_vec(),
+                    _ => vec![width],
+                },
+                vocabulary,
+                columns,
+                target,
+            }
         })
+}
+
+/// Columns of so many numbers, and of ids where there is a vocabulary, one after the other.
+fn columns(kinds: Vec<(usize, Option<usize>)>) -> Vec<InputColumn> {
+    let (names, mut end) = (["user", "item", "genre", "price"], 0);
+    let place = |(name, (width, vocabulary)): (&str, (usize, Option<usize>))| {
+        end += width;
+        InputColumn {
+            name: name.to_owned(),
+            first: end - width,
+            width,
+            vocabulary,
+        }
+    };
+    names.into_iter().zip(kinds).map(place).collect()
 }
 
 /// So many cases from a seed of our own, unless the environment says otherwise.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use stoker_domain::spec::{Apply, Measure, SplitSpec};
 use stoker_model::{InputDescription, Plan, Target, compile};
 
+use super::columns::{describe, rows_of};
 use super::{Watch, cpu, finished, numbers, targets};
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
@@ -32,10 +33,14 @@ struct Case {
     shape: Vec<usize>,
     /// Features are token ids below this.
     tokens: Option<usize>,
+    columns: Vec<Column>,
     target: Target,
     rows: usize,
     augmented: bool,
 }
+
+/// A column of features that the model tells apart: name, numbers, and for ids their vocabulary.
+type Column = (&'static str, usize, Option<usize>);
 
 /// A model with what goes in and comes out.
 #[derive(Debug, Clone)]
@@ -43,6 +48,7 @@ struct Model {
     model: Value,
     shape: Vec<usize>,
     tokens: Option<usize>,
+    columns: Vec<Column>,
     target: Target,
 }
 
@@ -67,6 +73,7 @@ fn perceptron() -> impl Strategy<Value = Model> {
                 "dropout": if drops { 0.3 } else { 0.0 }}),
             shape: vec![width],
             tokens: None,
+            columns: Vec::new(),
             target,
         },
     )
@@ -86,13 +93,38 @@ fn image_block() -> impl Strategy<Value = Value> {
         1 => Just(json!({"type": "dropout", "rate": 0.25})),
         2 => Just(json!({"type": "batch_norm"})),
         1 => Just(json!({"type": "group_norm", "groups": 1})),
+        1 => (1_u32..9).prop_map(|channels| {
+            json!({"type": "conv_transpose2d", "channels": channels, "kernel": 3, "padding": 1})
+        }),
+    ]
+}
+
+/// What comes before the other blocks: nothing; a convolution per channel; two convolutions with a
+/// connection around the second; or twice as many rows and columns.
+fn image_start() -> impl Strategy<Value = Vec<Value>> {
+    let mode = select(vec!["nearest", "bilinear"]);
+    prop_oneof![
+        3 => Just(Vec::new()),
+        1 => (1_u32..4).prop_map(|each| vec![
+            json!({"type": "conv2d", "channels": 3, "kernel": 1}),
+            json!({"type": "conv2d", "channels": 3 * each, "kernel": 3, "padding": 1, "groups": 3}),
+        ]),
+        1 => (1_u32..9).prop_map(|channels| {
+            let conv = |name: &str| json!({"type": "conv2d", "name": name, "channels": channels,
+                "kernel": 3, "padding": 1});
+            let around = json!({"type": "add", "inputs": ["before", "after"]});
+            let relu = json!({"type": "activation", "function": "relu"});
+            vec![conv("before"), relu.clone(), conv("after"), around, relu]
+        }),
+        1 => mode.prop_map(|mode| vec![json!({"type": "upsample", "factor": 2, "mode": mode})]),
     ]
 }
 
 fn images() -> impl Strategy<Value = Model> {
     let sizes = (1_usize..4, 3_usize..10, 3_usize..10);
-    let blocks = prop::collection::vec(image_block(), 1..6);
-    (sizes, blocks, any::<bool>(), target()).prop_map(|((c, h, w), mut layers, means, target)| {
+    let blocks = (image_start(), prop::collection::vec(image_block(), 1..6));
+    (sizes, blocks, any::<bool>(), target()).prop_map(|((c, h, w), blocks, means, target)| {
+        let mut layers = [blocks.0, blocks.1].concat();
         let last = if means { "global_avg_pool" } else { "flatten" };
         layers.push(json!({"type": "max_pool2d", "kernel": 2}));
         layers.push(json!({ "type": last }));
@@ -101,6 +133,7 @@ fn images() -> impl Strategy<Value = Model> {
             model: json!({"input": [c, h, w], "layers": layers}),
             shape: vec![c, h, w],
             tokens: None,
+            columns: Vec::new(),
             target,
         }
     })
@@ -122,24 +155,64 @@ fn sequence_block() -> impl Strategy<Value = Value> {
         1 => Just(json!({"type": "rms_norm"})),
         1 => activation().prop_map(|f| json!({"type": "activation", "function": f})),
         1 => Just(json!({"type": "dropout", "rate": 0.4})),
+        3 => (select(vec!["lstm", "gru"]), 1_u32..3).prop_map(|(cell, layers)| {
+            json!({"type": cell, "units": 12, "layers": layers, "dropout": 0.1 * (layers - 1) as f32})
+        }),
     ]
 }
 
 fn sequences() -> impl Strategy<Value = Model> {
     let blocks = prop::collection::vec(sequence_block(), 1..6);
-    (blocks, 2_usize..9, 2_usize..20, target()).prop_map(|(blocks, length, tokens, target)| {
+    let last = select(vec!["global_avg_pool", "global_max_pool", "last_position"]);
+    let sizes = (2_usize..9, 2_usize..20);
+    (blocks, sizes, last, target()).prop_map(|(blocks, (length, tokens), last, target)| {
         let mut layers = vec![
             json!({"type": "embedding", "units": 12, "vocabulary": tokens}),
             json!({"type": "position"}),
         ];
         layers.extend(blocks);
-        layers.push(json!({"type": "global_avg_pool"}));
+        layers.push(json!({ "type": last }));
         layers.push(json!({"type": "linear", "units": target.outputs()}));
         Model {
             model: json!({"input": [length], "layers": layers}),
             shape: vec![length],
             tokens: Some(tokens),
+            columns: Vec::new(),
             target,
+        }
+    })
+}
+
+/// Models over ids: of small tables, and of such as a step touches few rows of.
+fn ids() -> impl Strategy<Value = Model> {
+    let kinds = select(vec!["matrix_factorisation", "two_tower", "dlrm"]);
+    let vocabulary = || prop_oneof![3_usize..40, 1000_usize..4000];
+    (kinds, vocabulary(), vocabulary(), 1_u32..9).prop_map(|(kind, users, items, dim)| {
+        let mut model = json!({"family": "recommender", "kind": kind, "user": "user",
+            "item": "item", "dim": dim});
+        if kind != "matrix_factorisation" {
+            model["categorical"] = json!(["genre"]);
+            model["numeric"] = json!(["price"]);
+            model["hidden"] = json!([7]);
+        }
+        if kind == "two_tower" {
+            model["item_columns"] = json!(["genre", "price"]);
+        }
+        if kind == "dlrm" {
+            model["bottom"] = json!([5]);
+        }
+        let columns = vec![
+            ("user", 1, Some(users)),
+            ("item", 1, Some(items)),
+            ("genre", 2, Some(5)),
+            ("price", 1, None),
+        ];
+        Model {
+            model,
+            shape: vec![5],
+            tokens: None,
+            columns,
+            target: Target::Values(1),
         }
     })
 }
@@ -151,6 +224,7 @@ fn transformer() -> impl Strategy<Value = Model> {
             "vocabulary": tokens, "dropout": if drops { 0.2 } else { 0.0 }}),
         shape: vec![length],
         tokens: Some(tokens),
+        columns: Vec::new(),
         target: Target::Sequence {
             classes: tokens,
             positions: length,
@@ -179,8 +253,9 @@ fn case() -> impl Strategy<Value = Case> {
     let model = prop_oneof![
         3 => perceptron(),
         3 => images(),
-        2 => sequences(),
+        3 => sequences(),
         1 => transformer(),
+        2 => ids(),
     ];
     let sizes = (1_u32..5, 0_u32..4, 10_usize..130);
     let switches = (any::<bool>(), any::<bool>(), any::<bool>());
@@ -190,6 +265,7 @@ fn case() -> impl Strategy<Value = Case> {
             model,
             shape,
             tokens,
+            columns,
             target,
         } = model;
         let accumulate = 1 << log;
@@ -219,7 +295,8 @@ fn case() -> impl Strategy<Value = Case> {
             tokens,
             target,
             rows,
-            augmented: augmented && tokens.is_none(),
+            augmented: augmented && tokens.is_none() && columns.is_empty(),
+            columns,
         }
     })
 }
@@ -251,12 +328,15 @@ struct Job {
 impl Job {
     fn new(case: &Case) -> Self {
         let width = case.shape.iter().product();
-        let input = InputDescription {
-            width,
-            shape: case.shape.clone(),
-            vocabulary: case.tokens,
-            columns: Vec::new(),
-            target: case.target,
+        let input = match case.columns.as_slice() {
+            [] => InputDescription {
+                width,
+                shape: case.shape.clone(),
+                vocabulary: case.tokens,
+                columns: Vec::new(),
+                target: case.target,
+            },
+            columns => describe(columns, case.target),
         };
         let model = serde_json::from_value(case.model.clone()).unwrap();
         let train = serde_json::from_value(case.train.clone()).unwrap();
@@ -266,6 +346,9 @@ impl Job {
             for x in &mut features {
                 *x = ((*x + 1.0) * 0.499 * tokens as f32).floor();
             }
+        }
+        if !case.columns.is_empty() {
+            features = rows_of(&case.columns, case.rows, 20, 6);
         }
         let table = Table::new(features, width, targets(case.rows, case.target));
         Self {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use stoker_domain::job::FailureKind;
 use stoker_domain::spec::{Apply, Measure, PreprocessSpec};
-use stoker_model::{Plan, Target};
+use stoker_model::{InputDescription, Plan, Target, compile_padded};
 
 use super::{SPLIT, Watch, cpu, finished, numbers, plan, targets};
 use crate::cpu::simd::Level;
 use crate::metric::Metric;
+use crate::philox::{Purpose, Stream};
 use crate::{
     Control, EngineError, Finished, MetricSource, Observer, Outcome, Preprocess, Run, RunInput,
-    StepReport, Table, TargetRows, Transform,
+    StepReport, Table, TargetRows, Targets, Transform,
 };
 
 const MODEL: &str =
@@ -323,4 +324,83 @@ fn a_rank_keeps_gradients_of_its_own_shards_only() {
     let plan = the_plan();
     let slots = [1, 2, 4, 8].map(|ranks| plan.gradient_slots(ranks));
     assert_eq!(slots, [4, 3, 2, 1]);
+}
+
+/// Rows of 1 to 7 tokens, zeros behind them, and a class at each position.
+fn tokens() -> [Vec<f32>; 2] {
+    let stream = Stream::new(80, Purpose::Init, 0, 0);
+    let (mut features, mut classes) = (Vec::new(), Vec::new());
+    for row in 0..ROWS {
+        let length = 1 + stream.below(row as u64, LENGTH as u64) as usize;
+        for at in 0..LENGTH {
+            let token = 1 + stream.below((ROWS + row * LENGTH + at) as u64, 8);
+            features.push(if at < length { token as f32 } else { 0.0 });
+            classes.push((token % 4) as f32);
+        }
+    }
+    [features, classes]
+}
+
+const LENGTH: usize = 7;
+
+/// Evaluations, losses and checkpoints of a run over rows of tokens that end early, by so many
+/// workers.
+fn of_tokens(model: &str, target: Target, buckets: &[u32], workers: usize) -> (Finished, Watch) {
+    let train = TRAIN.replace("\"epochs\": 5", "\"epochs\": 2");
+    let description = InputDescription {
+        width: LENGTH,
+        shape: vec![LENGTH],
+        vocabulary: Some(9),
+        columns: Vec::new(),
+        target,
+    };
+    let (model, train) = (
+        serde_json::from_str(model).unwrap(),
+        serde_json::from_str(&train).unwrap(),
+    );
+    let plan = compile_padded(&model, &train, &description, buckets, Some(0.0)).unwrap();
+    assert_eq!(plan.shorter.len(), buckets.len().saturating_sub(1));
+    let [features, classes] = tokens();
+    let classes = classes.iter().map(|&class| class as u32).collect();
+    let targets = match target {
+        Target::Masked { .. } => Targets::Features,
+        _ => Targets::Classes(classes),
+    };
+    let (plan, table) = (
+        Arc::new(plan),
+        Table::new(features, LENGTH, targets).unwrap(),
+    );
+    let input = RunInput {
+        metrics: vec![MetricSource::builtin(Measure::Accuracy)],
+        ..super::input(&plan, &Arc::new(table), None)
+    };
+    let mut watch = Watch::default();
+    let mut run = Run::with_workers(&cpu(2, Level::detect()), input, workers).unwrap();
+    (finished(run.run(&mut watch).unwrap()), watch)
+}
+
+#[test]
+fn ranks_share_buckets_of_length_and_masked_tokens() {
+    let gpt = r#"{"family": "gpt", "depth": 1, "width": 8, "heads": 2, "dropout": 0.1}"#;
+    let encoder = r#"{"family": "encoder", "masked": 0.3, "depth": 1, "width": 8, "heads": 2}"#;
+    let (classes, positions) = (4, LENGTH);
+    let next = Target::Sequence { classes, positions };
+    let masked = Target::Masked {
+        classes: 9,
+        positions,
+    };
+    for (model, target) in [(gpt, next), (encoder, masked)] {
+        for buckets in [&[][..], &[3, 5, LENGTH as u32]] {
+            let (expected, watched) = of_tokens(model, target, buckets, 1);
+            assert!(watched.checkpoints.len() > 4 && watched.evaluations.len() == 2);
+            for workers in [2, 4, 8] {
+                let what = format!("{workers} workers, {buckets:?}: {model}");
+                let (given, watch) = of_tokens(model, target, buckets, workers);
+                assert_eq!(watch.losses, watched.losses, "{what}");
+                assert_eq!(watch.evaluations, watched.evaluations, "{what}");
+                assert!(watch.checkpoints == watched.checkpoints, "{what}");
+                assert!(given == expected, "{what}");
+            }
+        }
+    }
 }
