@@ -41,8 +41,8 @@ bench-data: ## the readers beside polars and PyTorch's DataLoader: speed, memory
 trajectories: ## record PyTorch's losses anew, which the engine's tests are held against
 	benches/trajectories.sh
 
-gates: build ## what right trainers reach on real data (all, or NAMES="mnist")
-	infra/data.sh $(subst ratings,ml-100k,$(or $(NAMES),mnist ratings kjv))
+gates: build ## what right trainers reach on real data, three seeds each (all, or NAMES="mnist"; SEEDS="0")
+	$(if $(filter-out digits,$(or $(NAMES),all)),infra/data.sh $(subst ratings,ml-100k,$(filter-out digits,$(or $(NAMES),mnist spam airline traffic ratings brain italy-power gun-point arrow-head osu-leaf kjv))))
 	cargo run --quiet --example gates -- "$${STOKER_SAMPLES_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/stoker/data}" $(NAMES)
 
 mutants: ## break the engine's orders of summation, one at a time; each must be seen by a test

@@ -9,8 +9,8 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, predict, preview,
-    quote_job, replay, tokens,
+    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, predict,
+    preview, quote_job, replay, tokens,
 };
 
 /// Declares each route once: served and documented by the same line.
