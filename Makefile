@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check bench-start bench-engine trajectories gates mutants chaos gpu
+.PHONY: help setup build data plugins demo test check bench-start bench-engine trajectories metrics gates mutants chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ bench-engine: ## training steps beside PyTorch and JAX: speed, losses, memory
 
 trajectories: ## record PyTorch's losses anew, which the engine's tests are held against
 	benches/trajectories.sh
+
+metrics: ## record scikit-learn's values anew, which the built-in metrics are held against
+	benches/metrics.sh
 
 gates: build ## what right trainers reach on real data (all, or NAMES="mnist")
 	infra/data.sh $(subst ratings,ml-100k,$(or $(NAMES),mnist ratings kjv))

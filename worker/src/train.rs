@@ -7,13 +7,14 @@ use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 use stoker_domain::job::{Artifact, Failure, FailureKind, JobRecord, Outcome};
-use stoker_domain::spec::{MetricSpec, PreprocessSpec};
+use stoker_domain::spec::{Loss, MetricSpec, PreprocessSpec};
 use stoker_domain::worker::Progress;
-use stoker_domain::{Clock, Ref, Timestamp, object};
+use stoker_domain::{Clock, FieldError, Ref, Timestamp, object};
 use stoker_engine::{
     Control as EngineControl, Device, EngineError, MetricSource, Observer, Preprocess, Run,
     RunInput, StepReport,
 };
+use stoker_model::InputDescription;
 use stoker_plugins::Plugin;
 use tokio::sync::watch;
 
@@ -60,6 +61,8 @@ pub(crate) enum Trained {
 pub(crate) struct Finished {
     pub(crate) weights: Vec<u8>,
     pub(crate) metrics: BTreeMap<String, f64>,
+    /// What metrics tell besides, by file name.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) steps: u64,
     pub(crate) samples_per_s: f64,
     pub(crate) first_step_at: Option<Timestamp>,
@@ -94,11 +97,12 @@ impl Finished {
 /// Trains to the end, or to what `control` asks for. Blocks its thread.
 pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
     let spec = &training.record.spec;
-    let plan = stoker_model::compile_job(spec, &training.prepared.schema).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Failure::new(FailureKind::User, lines.join("; "))
-    })?;
+    let plan = stoker_model::compile_job(spec, &training.prepared.schema)
+        .map_err(|errors| refused(&errors))?;
     let plugins = &training.prepared.plugins;
+    let description =
+        stoker_model::describe_input(&training.prepared.schema, &spec.data, &spec.train)
+            .map_err(|errors| refused(&errors))?;
     let preprocess = spec.preprocess.iter().map(|step| preprocess(step, plugins));
     let input = RunInput {
         plan: Arc::new(plan),
@@ -108,7 +112,10 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
         metrics: spec
             .metrics
             .iter()
-            .map(|metric| measure(metric, plugins))
+            .map(|metric| match metric.plugin {
+                Some(_) => plugin_metric(metric, plugins),
+                None => builtin_metric(metric, &description, &spec.train.loss),
+            })
             .collect::<Result<_, _>>()?,
         resume: training.prepared.checkpoint.as_deref(),
     };
@@ -128,6 +135,7 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
         stoker_engine::Outcome::Finished(finished) => Ok(Trained::Finished(Finished {
             weights: finished.weights,
             metrics: finished.metrics,
+            files: finished.files,
             steps: finished.steps,
             samples_per_s: watching.samples_per_s(),
             first_step_at: watching.first_step_at,
@@ -163,26 +171,34 @@ fn preprocess(
         .ok_or_else(unknown)
 }
 
-fn measure(
+fn plugin_metric(
     metric: &MetricSpec,
     plugins: &BTreeMap<Ref, Arc<Plugin>>,
 ) -> Result<MetricSource, EngineError> {
-    match (&metric.plugin, metric.builtin) {
-        (Some(name), _) => {
-            let (reference, plugin) = (name.clone(), plugin(plugins, name)?.clone());
-            let config = config(&metric.config);
-            let make = move || {
-                let metric = PluginMetric::new(&reference, &plugin, &config)?;
-                Ok(Box::new(metric) as Box<dyn stoker_engine::Metric>)
-            };
-            Ok(MetricSource::new(&name.name, Box::new(make)))
-        }
-        (None, Some(builtin)) => Ok(MetricSource::builtin(builtin)),
-        (None, None) => Err(EngineError::new(
-            FailureKind::User,
-            "a metric is neither plugin nor built in",
-        )),
-    }
+    let missing = || EngineError::new(FailureKind::User, "a metric is neither plugin nor built in");
+    let name = metric.plugin.as_ref().ok_or_else(missing)?;
+    let (reference, plugin) = (name.clone(), plugin(plugins, name)?.clone());
+    let config = config(&metric.config);
+    let make = move || {
+        let metric = PluginMetric::new(&reference, &plugin, &config)?;
+        Ok(Box::new(metric) as Box<dyn stoker_engine::Metric>)
+    };
+    Ok(MetricSource::new(&name.name, Box::new(make)))
+}
+
+fn builtin_metric(
+    metric: &MetricSpec,
+    input: &InputDescription,
+    loss: &Loss,
+) -> Result<MetricSource, EngineError> {
+    let metric = stoker_model::fit_metric(metric, input, loss);
+    let metric = metric.map_err(|error| EngineError::new(FailureKind::User, error.to_string()))?;
+    Ok(MetricSource::builtin(metric))
+}
+
+fn refused(errors: &[FieldError]) -> Failure {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Failure::new(FailureKind::User, lines.join("; "))
 }
 
 fn config(fields: &serde_json::Map<String, serde_json::Value>) -> String {
@@ -277,6 +293,12 @@ impl Observer for Watching<'_> {
         self.training.spool.log("info", line);
     }
 
+    fn undefined(&mut self, step: u64, epoch: u64, names: &[String]) {
+        let names = names.join(", ");
+        let line = format!("epoch {epoch}, step {step}: undefined, so not reported: {names}");
+        self.training.spool.log("warn", line);
+    }
+
     fn checkpoint(&mut self, step: u64, bytes: Vec<u8>) -> Result<(), EngineError> {
         match self.training.control.request() {
             Request::Pause => self.paused_with = Some(bytes),
@@ -295,11 +317,11 @@ impl Observer for Watching<'_> {
 }
 
 /// The files that a finished job leaves.
-pub(crate) async fn files(
+pub(crate) async fn files<'a>(
     shared: &Shared,
     job: &JobRecord,
-    finished: &Finished,
-) -> Vec<(&'static str, Vec<u8>)> {
+    finished: &'a Finished,
+) -> Vec<(&'a str, Vec<u8>)> {
     let points = shared
         .ports
         .telemetry
@@ -315,19 +337,20 @@ pub(crate) async fn files(
         "inputs": job.inputs,
         "spec_blake3": job.spec.blake3(),
     });
-    vec![
+    let json = |value: serde_json::Result<Vec<u8>>| value.unwrap_or_default();
+    let mut files = vec![
         ("weights.safetensors", finished.weights.clone()),
         ("metrics.jsonl", json_lines(&points)),
         ("log.jsonl", log(shared, job).await),
-        (
-            "spec.json",
-            serde_json::to_vec_pretty(&job.spec).unwrap_or_default(),
-        ),
+        ("spec.json", json(serde_json::to_vec_pretty(&job.spec))),
         (
             "environment.json",
-            serde_json::to_vec_pretty(&environment).unwrap_or_default(),
+            json(serde_json::to_vec_pretty(&environment)),
         ),
-    ]
+    ];
+    let told = finished.files.iter();
+    files.extend(told.map(|(name, bytes)| (name.as_str(), bytes.clone())));
+    files
 }
 
 /// The log of all attempts, in order. What can't be read is left out: it stays where it is.
