@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check bench-start bench-engine bench-data trajectories gates mutants chaos gpu
+.PHONY: help setup build data plugins demo test check bench-start bench-engine bench-data trajectories metrics gates mutants chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench-data: ## the readers beside polars and PyTorch's DataLoader: speed, memory
 
 trajectories: ## record PyTorch's losses anew, which the engine's tests are held against
 	benches/trajectories.sh
+
+metrics: ## record scikit-learn's values anew, which the built-in metrics are held against
+	benches/metrics.sh
 
 gates: build ## what right trainers reach on real data, three seeds each (all, or NAMES="mnist"; SEEDS="0")
 	$(if $(filter-out digits,$(or $(NAMES),all)),infra/data.sh $(subst ratings,ml-100k,$(filter-out digits,$(or $(NAMES),mnist spam airline traffic ratings brain italy-power gun-point arrow-head osu-leaf kjv))))

@@ -61,7 +61,8 @@ async fn the_main_job_leaves_what_it_promised() {
             "metrics.jsonl",
             "log.jsonl",
             "spec.json",
-            "environment.json"
+            "environment.json",
+            "confusion.json"
         ]
     );
     for file in &result.artifacts {

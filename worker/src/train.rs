@@ -10,9 +10,9 @@ use stoker_data::is_by_batch;
 use stoker_domain::diff::TRACE;
 use stoker_domain::job::{Artifact, EngineIdentity, Failure, FailureKind, JobRecord, Outcome};
 use stoker_domain::model::{CARD_FILE, MODEL_FILE, ModelRecord, RECORD_VERSION, WEIGHTS_FILE};
-use stoker_domain::spec::{MetricSpec, PreprocessSpec};
+use stoker_domain::spec::{Loss, MetricSpec, PreprocessSpec};
 use stoker_domain::worker::Progress;
-use stoker_domain::{Clock, Ref, Timestamp, object};
+use stoker_domain::{Clock, FieldError, Ref, Timestamp, object};
 use stoker_engine::{
     Control as EngineControl, Device, EngineError, MetricSource, Observer, Preprocess, Run,
     RunInput, StepReport,
@@ -67,6 +67,8 @@ pub(crate) struct Finished {
     /// What is needed beside the weights to use the model.
     pub(crate) model: ModelRecord,
     pub(crate) metrics: BTreeMap<String, f64>,
+    /// What metrics tell besides, by file name.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) steps: u64,
     pub(crate) samples_per_s: f64,
     pub(crate) first_step_at: Option<Timestamp>,
@@ -101,11 +103,10 @@ impl Finished {
 /// Trains to the end, or to what `control` asks for. Blocks its thread.
 pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
     let spec = &training.record.spec;
-    let plan =
-        stoker_model::compile_job(spec, &training.prepared.fed.schema).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::new(FailureKind::User, lines.join("; "))
-        })?;
+    let schema = &training.prepared.fed.schema;
+    let plan = stoker_model::compile_job(spec, schema).map_err(|errors| refused(&errors))?;
+    let description = stoker_model::describe_input(schema, &spec.data, &spec.train)
+        .map_err(|errors| refused(&errors))?;
     let plugins = &training.prepared.plugins;
     let by_batch = spec.preprocess.iter().filter(|step| is_by_batch(step));
     let preprocess = by_batch.map(|step| preprocess(step, &plan.input, plugins));
@@ -118,7 +119,10 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
         metrics: spec
             .metrics
             .iter()
-            .map(|metric| measure(metric, plugins))
+            .map(|metric| match metric.plugin {
+                Some(_) => plugin_metric(metric, plugins),
+                None => builtin_metric(metric, &description, &spec.train.loss),
+            })
             .collect::<Result<_, _>>()?,
         resume: training.prepared.checkpoint.as_deref(),
     };
@@ -139,6 +143,7 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
             weights: finished.weights,
             model: model(&training.record, &training.prepared),
             metrics: finished.metrics,
+            files: finished.files,
             steps: finished.steps,
             samples_per_s: watching.samples_per_s(),
             first_step_at: watching.first_step_at,
@@ -193,26 +198,34 @@ fn preprocess(
         .ok_or_else(unknown)
 }
 
-fn measure(
+fn plugin_metric(
     metric: &MetricSpec,
     plugins: &BTreeMap<Ref, Arc<Plugin>>,
 ) -> Result<MetricSource, EngineError> {
-    match (&metric.plugin, metric.builtin) {
-        (Some(name), _) => {
-            let (reference, plugin) = (name.clone(), plugin(plugins, name)?.clone());
-            let config = config(&metric.config);
-            let make = move || {
-                let metric = PluginMetric::new(&reference, &plugin, &config)?;
-                Ok(Box::new(metric) as Box<dyn stoker_engine::Metric>)
-            };
-            Ok(MetricSource::new(&name.name, Box::new(make)))
-        }
-        (None, Some(builtin)) => Ok(MetricSource::builtin(builtin)),
-        (None, None) => Err(EngineError::new(
-            FailureKind::User,
-            "a metric is neither plugin nor built in",
-        )),
-    }
+    let missing = || EngineError::new(FailureKind::User, "a metric is neither plugin nor built in");
+    let name = metric.plugin.as_ref().ok_or_else(missing)?;
+    let (reference, plugin) = (name.clone(), plugin(plugins, name)?.clone());
+    let config = config(&metric.config);
+    let make = move || {
+        let metric = PluginMetric::new(&reference, &plugin, &config)?;
+        Ok(Box::new(metric) as Box<dyn stoker_engine::Metric>)
+    };
+    Ok(MetricSource::new(&name.name, Box::new(make)))
+}
+
+fn builtin_metric(
+    metric: &MetricSpec,
+    input: &InputDescription,
+    loss: &Loss,
+) -> Result<MetricSource, EngineError> {
+    let metric = stoker_model::fit_metric(metric, input, loss);
+    let metric = metric.map_err(|error| EngineError::new(FailureKind::User, error.to_string()))?;
+    Ok(MetricSource::builtin(metric))
+}
+
+fn refused(errors: &[FieldError]) -> Failure {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Failure::new(FailureKind::User, lines.join("; "))
 }
 
 fn config(fields: &serde_json::Map<String, serde_json::Value>) -> String {
@@ -307,6 +320,12 @@ impl Observer for Watching<'_> {
         self.training.spool.log("info", line);
     }
 
+    fn undefined(&mut self, step: u64, epoch: u64, names: &[String]) {
+        let names = names.join(", ");
+        let line = format!("epoch {epoch}, step {step}: undefined, so not reported: {names}");
+        self.training.spool.log("warn", line);
+    }
+
     fn checkpoint(&mut self, step: u64, bytes: Vec<u8>) -> Result<(), EngineError> {
         match self.training.control.request() {
             Request::Pause => self.paused_with = Some(bytes),
@@ -336,11 +355,11 @@ impl Observer for Watching<'_> {
 }
 
 /// The files that a finished job leaves.
-pub(crate) async fn files(
+pub(crate) async fn files<'a>(
     shared: &Shared,
     job: &JobRecord,
-    finished: &Finished,
-) -> Vec<(&'static str, Vec<u8>)> {
+    finished: &'a Finished,
+) -> Vec<(&'a str, Vec<u8>)> {
     let points = shared
         .ports
         .telemetry
@@ -356,7 +375,8 @@ pub(crate) async fn files(
         "inputs": job.inputs,
         "spec_blake3": job.spec.blake3(),
     });
-    vec![
+    let json = |value: serde_json::Result<Vec<u8>>| value.unwrap_or_default();
+    let mut files = vec![
         (WEIGHTS_FILE, finished.weights.clone()),
         (
             MODEL_FILE,
@@ -365,15 +385,15 @@ pub(crate) async fn files(
         (CARD_FILE, card::write(finished).into_bytes()),
         ("metrics.jsonl", json_lines(&points)),
         ("log.jsonl", log(shared, job).await),
-        (
-            "spec.json",
-            serde_json::to_vec_pretty(&job.spec).unwrap_or_default(),
-        ),
+        ("spec.json", json(serde_json::to_vec_pretty(&job.spec))),
         (
             "environment.json",
-            serde_json::to_vec_pretty(&environment).unwrap_or_default(),
+            json(serde_json::to_vec_pretty(&environment)),
         ),
-    ]
+    ];
+    let told = finished.files.iter();
+    files.extend(told.map(|(name, bytes)| (name.as_str(), bytes.clone())));
+    files
 }
 
 /// The log of all attempts, in order. What can't be read is left out: it stays where it is.

@@ -9,6 +9,7 @@ mod check;
 mod family;
 mod lengths;
 mod loss;
+mod metric;
 mod model;
 mod monitor;
 mod optimizer;
@@ -26,6 +27,7 @@ pub use autoencoder::{Autoencoder, AutoencoderKind};
 pub use block::{Activation, Block, Cell, Positions, Upsampling};
 pub use family::{Family, ResidualBlock, Stem, UnetNorm};
 pub use loss::Loss;
+pub use metric::{Measure, MetricSpec, RECALL_K_DEFAULT, TOP_K_DEFAULT};
 pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};
 pub use optimizer::OptimizerSpec;
@@ -259,55 +261,6 @@ pub enum Apply {
     Train,
 }
 
-/// One metric: a built-in one or a plugin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MetricSpec {
-    /// A plugin, as `name@version`; excludes `builtin`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<Ref>,
-    /// A built-in metric; excludes `plugin`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub builtin: Option<Measure>,
-    /// The metric's own settings (plugins).
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    #[schema(value_type = Object)]
-    pub config: serde_json::Map<String, serde_json::Value>,
-}
-
-impl MetricSpec {
-    /// What its points are reported as, after `test.`.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        let plugin = self.plugin.as_ref().map(|plugin| plugin.name.as_str());
-        plugin.or_else(|| self.builtin.map(Measure::as_str))
-    }
-}
-
-/// The built-in metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Measure {
-    /// Share of rows whose highest score is the target class.
-    Accuracy,
-    /// Mean absolute error.
-    Mae,
-    /// Root of the mean squared error.
-    Rmse,
-}
-
-impl Measure {
-    /// The name under which its points are reported.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::Mae => "mae",
-            Self::Rmse => "rmse",
-        }
-    }
-}
-
 /// Where a job runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -402,6 +355,7 @@ impl JobSpec {
                 check(right, &format!("{field}[{index}]"), message);
             }
         }
+        errors.extend(metric::check_names(&self.metrics));
         errors.extend(self.data.check_lengths());
         errors.extend(self.train.check_monitor(&self.metrics, test));
         errors.extend(

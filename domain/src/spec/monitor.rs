@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::metric::goal_of;
 use super::{MetricSpec, ScheduleSpec, TrainSpec};
 use crate::error::{FieldError, nearest};
 
@@ -52,11 +53,7 @@ impl MonitorSpec {
     /// Which of two values is better, where it is known.
     #[must_use]
     pub fn goal(&self) -> Option<Goal> {
-        self.goal.or(match self.metric.as_str() {
-            "test.loss" | "test.mae" | "test.rmse" => Some(Goal::Min),
-            "test.accuracy" => Some(Goal::Max),
-            _ => None,
-        })
+        self.goal.or_else(|| goal_of(&self.metric))
     }
 }
 
@@ -99,7 +96,7 @@ impl TrainSpec {
         check(from_zero, "train.monitor.min_change", message);
         let names = metrics.iter().filter_map(MetricSpec::name);
         let known: Vec<String> = std::iter::once("loss".to_owned())
-            .chain(names.map(str::to_owned))
+            .chain(names)
             .map(|name| format!("test.{name}"))
             .collect();
         let metric = monitor.metric.as_str();
@@ -108,10 +105,19 @@ impl TrainSpec {
             let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             let message = format!("`{metric}` isn't measured, only {}{hint}", known.join(", "));
             errors.push(FieldError::new("train.monitor.metric", message));
-        } else if monitor.goal().is_none() {
+        } else if monitor.goal.is_none() && is_plugin(metric, metrics) {
             let message = format!("needed for `{metric}`: \"min\" or \"max\"");
             errors.push(FieldError::new("train.monitor.goal", message));
         }
         errors
     }
+}
+
+/// Whether a plugin measures it, of which nothing is known, whatever its name.
+fn is_plugin(metric: &str, metrics: &[MetricSpec]) -> bool {
+    let own = |plugin: &MetricSpec| {
+        let name = plugin.name().filter(|_| plugin.plugin.is_some());
+        name.is_some_and(|name| metric == format!("test.{name}"))
+    };
+    metrics.iter().any(own)
 }

@@ -300,3 +300,26 @@ fn every_wrong_field_is_reported_at_once() {
         .replace("batch_size = 32", "batch_size = 0");
     assert_eq!(parse(&text).unwrap_err().len(), 2);
 }
+
+#[test]
+fn metrics_have_names_of_their_own() {
+    let with = |metrics: &str| {
+        let train = "keep_best = true\nmonitor = { metric = \"test.f1_macro\" }";
+        DIGITS.replace("[train]", &format!("[train]\n{train}")) + metrics
+    };
+    let metric = |name: &str, average: &str| {
+        format!("\n[[metrics]]\nbuiltin = \"{name}\"\nconfig = {{ average = \"{average}\" }}\n")
+    };
+    let (macro_f1, micro_f1) = (metric("f1", "macro"), metric("f1", "micro"));
+    let spec = parse(&with(&format!("{macro_f1}{micro_f1}"))).unwrap();
+    assert_eq!(spec.train.monitored().unwrap().goal(), Some(Goal::Max));
+    let errors = parse(&with(&format!("{macro_f1}{micro_f1}{macro_f1}"))).unwrap_err();
+    assert_eq!(errors[0].field, "metrics[2]");
+    assert_eq!(
+        errors[0].message,
+        "`test.f1_macro` is reported by metrics[0] already"
+    );
+    let plugin = "\n[[metrics]]\nplugin = \"loss@1\"\n";
+    let errors = parse(&with(&format!("{macro_f1}{plugin}"))).unwrap_err();
+    assert_eq!(errors[0].field, "metrics[1]");
+}

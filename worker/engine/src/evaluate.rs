@@ -32,6 +32,17 @@ impl Part {
     }
 }
 
+/// What was measured.
+#[derive(Default)]
+pub(crate) struct Measured {
+    /// `test.loss` and `test.<metric>`, but for those that are undefined.
+    pub(crate) values: Vec<(String, f64)>,
+    /// The names of these.
+    pub(crate) undefined: Vec<String>,
+    /// The metrics over all rows, on the first rank.
+    pub(crate) metrics: Vec<Box<dyn Metric>>,
+}
+
 /// What a rank measures with.
 pub(crate) struct Evaluation<'a> {
     pub(crate) plan: &'a Plan,
@@ -45,18 +56,18 @@ pub(crate) struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// `test.loss` and `test.<metric>`. Each rank measures the shards that it owns; the states are
-    /// merged in the tree over all shards, and all ranks have the values.
+    /// Each rank measures the shards that it owns; the states are merged in the tree over all
+    /// shards, and all ranks have the values.
     ///
     /// # Errors
     /// What a metric or a preprocessing step gave; `numeric` when the loss isn't finite.
-    pub(crate) fn run(&mut self) -> Result<Vec<(String, f64)>, EngineError> {
+    pub(crate) fn run(&mut self) -> Result<Measured, EngineError> {
         let part = self.measure();
-        let part = self.merge_ranks(part)?;
-        let values = if self.gang.is_first() {
-            part.and_then(finish)
-        } else {
-            Ok(Vec::new())
+        let mut part = self.merge_ranks(part)?;
+        let values = match &mut part {
+            Ok(part) if self.gang.is_first() => finish(part),
+            Ok(_) => Ok(Vec::new()),
+            Err(error) => Err(error.clone()),
         };
         let bytes = values.as_deref().map(|values| {
             let bytes = values.iter().flat_map(|value: &f64| value.to_le_bytes());
@@ -70,22 +81,39 @@ impl Evaluation<'_> {
                 all.extend(values.iter().map(|value| f64::from_le_bytes(*value)));
             }
         })?;
-        let names = self
-            .sources
-            .names()
-            .iter()
-            .map(|name| format!("test.{name}"));
-        let names = std::iter::once("test.loss".to_owned()).chain(names);
-        Ok(names.zip(all).collect())
+        let names = self.sources.names().iter();
+        let names = names.map(|name| name.as_ref().map(|name| format!("test.{name}")));
+        let names = std::iter::once(Some("test.loss".to_owned())).chain(names);
+        let named = names
+            .zip(all)
+            .filter_map(|(name, value)| Some((name?, value)));
+        let (values, undefined): (Vec<_>, Vec<_>) = named.partition(|(_, value)| value.is_finite());
+        Ok(Measured {
+            values,
+            undefined: undefined.into_iter().map(|(name, _)| name).collect(),
+            metrics: part
+                .map(|part| part.metrics)
+                .ok()
+                .filter(|_| self.gang.is_first())
+                .unwrap_or_default(),
+        })
     }
 
-    /// The rank's own shards.
+    /// The rank's own shards, merged in a binary tree as soon as there are two of a kind: shards
+    /// are a power of two.
     fn measure(&mut self) -> Result<Part, EngineError> {
         let mut parts = Vec::new();
-        for shard in self.gang.owned(self.plan.shards) {
-            parts.push(self.measure_shard(shard)?);
+        for (index, shard) in self.gang.owned(self.plan.shards).enumerate() {
+            let mut part = self.measure_shard(shard)?;
+            for _ in 0..index.trailing_ones() {
+                let mut left: Part = parts.pop().ok_or_else(no_shard)?;
+                let (loss, states) = part.save()?;
+                left.merge(loss, &states)?;
+                part = left;
+            }
+            parts.push(part);
         }
-        merge(parts)
+        parts.pop().ok_or_else(no_shard)
     }
 
     fn measure_shard(&mut self, shard: usize) -> Result<Part, EngineError> {
@@ -95,6 +123,7 @@ impl Evaluation<'_> {
         };
         let (mut there, scaled) = (There::default(), self.feed.scaled());
         let mut unscaled = Vec::new();
+        let mut groups = vec![Vec::new(); part.metrics.len()];
         let batches = self.order.len().div_ceil(self.plan.rows * self.plan.shards);
         for batch in 0..batches as u64 {
             let place = Place {
@@ -104,6 +133,11 @@ impl Evaluation<'_> {
                 shard,
                 step: self.step,
             };
+            for (groups, feature) in groups.iter_mut().zip(self.sources.groups()) {
+                if let Some(feature) = feature {
+                    self.feed.copy_column(self.order, place, *feature, groups);
+                }
+            }
             let rows = self.feed.load(self.order, place)?;
             if rows.features.is_empty() {
                 continue;
@@ -123,8 +157,8 @@ impl Evaluation<'_> {
                     (unscaled.as_slice(), TargetRows::Values(values))
                 }
             };
-            for metric in &mut part.metrics {
-                metric.update(scores, outputs, targets)?;
+            for (metric, groups) in part.metrics.iter_mut().zip(&groups) {
+                metric.update_groups(scores, outputs, targets, groups)?;
             }
         }
         Ok(part)
@@ -162,25 +196,8 @@ impl Evaluation<'_> {
     }
 }
 
-/// Merges neighbours until one is left: a binary tree, since shards are a power of two.
-fn merge(mut parts: Vec<Part>) -> Result<Part, EngineError> {
-    while parts.len() > 1 {
-        let mut merged = Vec::with_capacity(parts.len() / 2);
-        let mut rest = parts.into_iter();
-        while let Some(mut left) = rest.next() {
-            if let Some(mut right) = rest.next() {
-                let (loss, states) = right.save()?;
-                left.merge(loss, &states)?;
-            }
-            merged.push(left);
-        }
-        parts = merged;
-    }
-    parts.pop().ok_or_else(|| broken("there is no shard"))
-}
-
 /// The loss, then the metrics.
-fn finish(mut total: Part) -> Result<Vec<f64>, EngineError> {
+fn finish(total: &mut Part) -> Result<Vec<f64>, EngineError> {
     let metrics = total.metrics.iter_mut().map(|metric| metric.finish());
     std::iter::once(Ok(total.loss.mean()))
         .chain(metrics)
@@ -208,6 +225,10 @@ fn read_state(bytes: &[u8]) -> Result<(LossSum, Vec<Vec<u8>>), EngineError> {
         rest = more;
     }
     Ok((LossSum::from_bytes(*loss), states))
+}
+
+fn no_shard() -> EngineError {
+    broken("there is no shard")
 }
 
 fn broken(message: &str) -> EngineError {

@@ -205,15 +205,12 @@ impl Feed {
     /// # Errors
     /// What a preprocessing step gave, or `plugin` when one changed the number of features.
     pub(crate) fn load(&mut self, order: &[u64], place: Place) -> Result<Shard<'_>, EngineError> {
-        let start = index_of(place.batch) * self.batch_rows;
-        let end = (start + self.batch_rows).min(order.len());
-        let first = (start + place.shard * self.rows).min(end);
+        let batch = self.batch(order, place);
         self.ids.clear();
-        self.ids
-            .extend_from_slice(&order[first..(first + self.rows).min(end)]);
+        self.ids.extend_from_slice(self.shard(order, place));
         let (width, targets) = (self.table.width(), self.table.targets_per_row());
         let (width, targets) = match &self.lengths {
-            Some(lengths) => lengths.cut(lengths.bucket(&order[start..end]), targets),
+            Some(lengths) => lengths.cut(lengths.bucket(batch), targets),
             None => (width, targets),
         };
         self.copy_rows(targets);
@@ -236,6 +233,32 @@ impl Feed {
             first_row: u32::try_from(place.shard * self.rows).unwrap_or(u32::MAX),
             step: place.step,
         })
+    }
+
+    /// The rows of a batch.
+    fn batch<'a>(&self, order: &'a [u64], place: Place) -> &'a [u64] {
+        let start = (index_of(place.batch) * self.batch_rows).min(order.len());
+        &order[start..(start + self.batch_rows).min(order.len())]
+    }
+
+    /// Those of a shard of it.
+    fn shard<'a>(&self, order: &'a [u64], place: Place) -> &'a [u64] {
+        let batch = self.batch(order, place);
+        let first = (place.shard * self.rows).min(batch.len());
+        &batch[first..(first + self.rows).min(batch.len())]
+    }
+
+    /// One feature of a shard's rows as the table has it, before all preprocessing.
+    pub(crate) fn copy_column(
+        &self,
+        order: &[u64],
+        place: Place,
+        feature: usize,
+        column: &mut Vec<f32>,
+    ) {
+        let rows = self.shard(order, place).iter();
+        column.clear();
+        column.extend(rows.map(|&row| self.table.row(index_of(row))[feature]));
     }
 
     /// Copies features, and the first targets of each row.

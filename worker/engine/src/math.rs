@@ -143,6 +143,30 @@ pub(crate) fn wide_exp(x: f64) -> f64 {
     sum
 }
 
+/// e^x in double precision for x from -700 to 0, to a few units in the last place; 0 below. NaN
+/// gives NaN.
+pub(crate) fn exp_down(x: f64) -> f64 {
+    // As in single precision.
+    const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
+    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+    if x < -700.0 {
+        return 0.0;
+    }
+    let n = (x * std::f64::consts::LOG2_E).round_ties_even();
+    let r = (-n).mul_add(LN2_LOW, (-n).mul_add(LN2_HIGH, x));
+    let mut sum = 1.0;
+    for term in (1..=14).rev() {
+        sum = (sum * r / f64::from(term)) + 1.0;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "-1010 to 0, or 0 for NaN"
+    )]
+    let scale = f64::from_bits(((n as i64).wrapping_add(1023) << 52) as u64);
+    sum * scale
+}
+
 /// base^exponent, by squaring.
 pub(crate) fn power(base: f64, mut exponent: u64) -> f64 {
     let (mut square, mut product) = (base, 1.0);
@@ -159,6 +183,18 @@ pub(crate) fn power(base: f64, mut exponent: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_exponential_of_what_is_below_zero_is_close() {
+        for i in 0..=7000 {
+            let x = f64::from(i) * -0.1;
+            let (given, expected) = (exp_down(x), x.exp());
+            assert!((given - expected).abs() <= 4e-16 * expected, "{x}: {given}");
+        }
+        assert_eq!((exp_down(0.0), exp_down(-701.0)), (1.0, 0.0));
+        assert_eq!(exp_down(f64::NEG_INFINITY), 0.0);
+        assert!(exp_down(f64::NAN).is_nan());
+    }
 
     #[test]
     fn single_precision_functions_are_close() {

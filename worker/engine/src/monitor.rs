@@ -59,13 +59,15 @@ impl Monitor {
         })
     }
 
-    /// Takes in an evaluation. Whether it is the best so far.
+    /// Takes in an evaluation; an empty one doesn't count. Whether it is the best so far.
     pub(crate) fn take(&mut self, step: u64, metrics: &[(String, f64)]) -> bool {
         let state = &mut self.state;
-        let found = metrics.iter().find(|(name, _)| *name == self.spec.metric);
-        let Some(&(_, value)) = found.filter(|_| step > state.step) else {
+        if metrics.is_empty() || step <= state.step {
             return false;
-        };
+        }
+        let found = metrics.iter().find(|(name, _)| *name == self.spec.metric);
+        // One that is undefined isn't better.
+        let value = found.map_or(f64::NAN, |(_, value)| *value);
         state.step = step;
         let change = self.spec.min_change;
         let better = !value.is_nan()
@@ -147,6 +149,17 @@ mod tests {
             best.metrics().last().unwrap(),
             ("test.loss".to_owned(), 1.0)
         );
+    }
+
+    #[test]
+    fn an_undefined_metric_is_no_improvement() {
+        let mut monitor = monitor(r#""early_stop": {"patience": 2}"#);
+        let other = [("test.f1".to_owned(), 0.5)];
+        assert!(!monitor.take(1, &[]) && !monitor.take(2, &other));
+        assert_eq!(monitor.state.waited, 1);
+        assert!(take(&mut monitor, 3, 1.0));
+        assert!(!monitor.take(4, &other) && !monitor.take(5, &other));
+        assert!(monitor.is_over());
     }
 
     #[test]

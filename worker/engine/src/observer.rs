@@ -7,8 +7,12 @@ pub trait Observer {
     /// An optimiser step was made.
     fn step(&mut self, report: &StepReport);
 
-    /// The held-out rows were measured: `test.loss`, then `test.<metric>` in the spec's order.
+    /// The held-out rows were measured: `test.loss`, then `test.<metric>` in the spec's order, but for
+    /// those that are undefined.
     fn evaluated(&mut self, step: u64, epoch: u64, metrics: &[(String, f64)]);
+
+    /// Metrics of the same evaluation that are undefined on these rows, and so aren't reported.
+    fn undefined(&mut self, _step: u64, _epoch: u64, _names: &[String]) {}
 
     /// The state after `step`, from which a run can go on exactly.
     ///

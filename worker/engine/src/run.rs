@@ -5,6 +5,7 @@
 //! metrics, and what went wrong. All else follows from these alike on all ranks. The first rank
 //! speaks for the run.
 
+mod files;
 mod start;
 mod threads;
 
@@ -19,7 +20,7 @@ pub use start::RunInput;
 
 use crate::device::{LossSum, Session};
 use crate::error::EngineError;
-use crate::evaluate::Evaluation;
+use crate::evaluate::{Evaluation, Measured};
 use crate::explain::explain;
 use crate::feed::{Feed, Pass, Place};
 use crate::gang::{Agreed, Gang};
@@ -58,7 +59,7 @@ pub struct Run {
     monitor: Option<Monitor>,
     best: Option<Vec<f32>>,
     /// The newest evaluation, and the step it was made after.
-    evaluated: Option<(u64, Vec<(String, f64)>)>,
+    evaluated: Option<(u64, Measured)>,
 }
 
 /// How a run ended.
@@ -87,6 +88,8 @@ pub struct Finished {
     /// `train.loss` of the last step; `test.loss` and `test.<metric>` of these weights;
     /// `best.step` where the best were kept.
     pub metrics: BTreeMap<String, f64>,
+    /// What metrics tell besides, by file name, of the same weights.
+    pub files: BTreeMap<String, Vec<u8>>,
     /// Optimiser steps made, over all attempts.
     pub steps: u64,
 }
@@ -311,7 +314,8 @@ impl Run {
     }
 
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<(), EngineError> {
-        let mut results = Vec::new();
+        self.evaluated = None;
+        let mut measured = Measured::default();
         if !self.rows.test.is_empty() {
             self.session.swap_average();
             let evaluated = Evaluation {
@@ -325,12 +329,15 @@ impl Run {
             }
             .run();
             self.session.swap_average();
-            results = evaluated.map_err(|error| error.at_step(self.step))?;
+            measured = evaluated.map_err(|error| error.at_step(self.step))?;
             let epoch = self.step.div_ceil(self.steps_per_epoch);
-            observer.evaluated(self.step, epoch, &results);
+            observer.evaluated(self.step, epoch, &measured.values);
+            if !measured.undefined.is_empty() {
+                observer.undefined(self.step, epoch, &measured.undefined);
+            }
         }
         if let Some(monitor) = &mut self.monitor
-            && monitor.take(self.step, &results)
+            && monitor.take(self.step, &measured.values)
             && self.plan.train.keep_best
             && self.gang.is_first()
         {
@@ -339,7 +346,7 @@ impl Run {
             best.extend_from_slice(&self.averaged_weights());
             self.best = Some(best);
         }
-        self.evaluated = Some((self.step, results));
+        self.evaluated = Some((self.step, measured));
         Ok(())
     }
 
@@ -357,7 +364,8 @@ impl Run {
         weights
     }
 
-    fn finish(&self) -> Result<Finished, EngineError> {
+    fn finish(&mut self) -> Result<Finished, EngineError> {
+        let files = self.files()?;
         let weights = match &self.best {
             Some(best) => Cow::Borrowed(best.as_slice()),
             None => self.averaged_weights(),
@@ -388,13 +396,14 @@ impl Run {
             None => metrics.extend(
                 self.evaluated
                     .iter()
-                    .flat_map(|(_, results)| results.iter().cloned()),
+                    .flat_map(|(_, measured)| measured.values.iter().cloned()),
             ),
         }
         metrics.extend(self.train_loss.map(|loss| ("train.loss".to_owned(), loss)));
         Ok(Finished {
             weights: write_weights(&self.plan, &metadata, &weights),
             metrics,
+            files,
             steps: self.step,
         })
     }

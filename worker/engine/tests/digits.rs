@@ -15,7 +15,7 @@ use stoker_engine::{
     Control, Cpu, EngineError, Finished, MetricSource, Observer, Outcome, Preprocess, Run,
     RunInput, StepReport, Table, Targets,
 };
-use stoker_model::{InputDescription, Target, compile};
+use stoker_model::{InputDescription, Target, compile, fit_metric};
 
 const JOB: &str = r#"
 name = "digits"
@@ -100,14 +100,13 @@ fn train(spec: &JobSpec) -> (Finished, Watch) {
         .preprocess
         .iter()
         .map(|step| Preprocess::builtin(step, &input).unwrap().unwrap());
+    let accuracy = fit_metric(&spec.metrics[0], &plan.input, &plan.train.loss).unwrap();
     let input = RunInput {
         plan,
         table,
         split: &spec.data.split,
         preprocess: preprocess.collect(),
-        metrics: vec![MetricSource::builtin(
-            stoker_domain::spec::Measure::Accuracy,
-        )],
+        metrics: vec![MetricSource::builtin(accuracy)],
         resume: None,
     };
     let mut watch = Watch {

@@ -22,6 +22,7 @@ mod input;
 mod lengths;
 mod limits;
 mod lower;
+mod metric;
 mod norm;
 mod op;
 mod plan;
@@ -43,14 +44,15 @@ pub use geometry::{Attention, Conv, PATCH_FLOATS, Part, Pool, Span, Tile, Upsamp
 pub use input::{InputColumn, InputDescription, Target};
 pub use lengths::Padding;
 pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
+pub use metric::{
+    Average, BuiltinMetric, CURVES_MAX, Labels, MetricKind, check_metrics, fit_metric,
+};
 pub use op::{Kernel, Op, ParameterId, ValueId};
 pub use plan::{Init, K_BLOCK, Masking, Order, Parameter, Plan, Value};
 pub use quote::Quote;
 pub use recurrent::Recurrence;
 pub use split::{GROUPS_MAX, NORM_CHUNK};
-pub use steps::{
-    Axis, Flip, Normalise, Of, Per, RandomCrop, Scale, check_metrics, check_preprocess,
-};
+pub use steps::{Axis, Flip, Normalise, Of, Per, RandomCrop, Scale, check_preprocess};
 
 use stoker_domain::FieldError;
 use stoker_domain::dataset::Schema;
@@ -123,7 +125,7 @@ pub fn compile_job(spec: &JobSpec, schema: &Schema) -> Result<Plan, Vec<FieldErr
     let mut errors = check_preprocess(spec);
     errors.extend(describe::check_own_target(spec, schema));
     let plan = describe_input(schema, &spec.data, &spec.train).and_then(|input| {
-        errors.extend(check_metrics(&spec.metrics, input.target));
+        errors.extend(check_metrics(&spec.metrics, &input, &spec.train.loss));
         let DataSpec {
             lengths, padding, ..
         } = &spec.data;

@@ -1,13 +1,9 @@
-//! The built-in preprocessing steps and metrics: which settings they take, and which models they
-//! fit.
+//! The built-in preprocessing steps: which settings they take, and which models they fit.
 
 use serde::{Deserialize, Serialize};
 use stoker_domain::FieldError;
-use stoker_domain::spec::{
-    JobSpec, Loss, Measure, MetricSpec, PreprocessSpec, Preprocessing, read_settings,
-};
+use stoker_domain::spec::{JobSpec, Loss, PreprocessSpec, Preprocessing, read_settings};
 
-use crate::input::Target;
 use crate::plan::Plan;
 
 /// Settings of the built-in step `normalise`. Numbers that embeddings take as ids aren't changed.
@@ -189,34 +185,4 @@ pub(crate) fn check_tokens(steps: &[PreprocessSpec], plan: &Plan) -> Option<Fiel
         let message = "all features are ids that `embedding` takes, which `normalise` leaves alone";
         FieldError::new(format!("preprocess[{index}].builtin"), message)
     })
-}
-
-/// Checks that built-in metrics fit what is predicted.
-#[must_use]
-pub fn check_metrics(metrics: &[MetricSpec], target: Target) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for (index, metric) in metrics.iter().enumerate() {
-        let Some(measure) = metric.builtin else {
-            continue;
-        };
-        let allowed = match (measure, target) {
-            (Measure::Accuracy, Target::Values(_) | Target::Quantiles { .. }) => {
-                "a class (loss = \"cross_entropy\")"
-            }
-            (
-                Measure::Mae | Measure::Rmse,
-                Target::Classes(_)
-                | Target::Sequence { .. }
-                | Target::Masked { .. }
-                | Target::Quantiles { .. },
-            ) => "values, with a prediction for each (loss = \"mse\")",
-            _ => continue,
-        };
-        let message = format!("`{}` needs a target that is {allowed}", measure.as_str());
-        errors.push(FieldError::new(
-            format!("metrics[{index}].builtin"),
-            message,
-        ));
-    }
-    errors
 }

@@ -3,18 +3,16 @@
 
 use std::sync::Arc;
 
-use stoker_domain::spec::{Apply, Measure};
+use stoker_domain::spec::Apply;
 use stoker_model::{InputDescription, Plan, Target, compile_padded};
 
-use super::{Watch, as_rows, cpu, input, numbers, run};
+use super::{Watch, as_rows, cpu, input, measure, numbers, run};
 use crate::cpu::session::CpuSession;
 use crate::cpu::simd::Level;
 use crate::feed::Feed;
 use crate::init::initial_weights;
 use crate::philox::{Purpose, Stream};
-use crate::{
-    EngineError, MetricSource, Preprocess, RunInput, Session, Shard, Table, Targets, Transform,
-};
+use crate::{EngineError, Preprocess, RunInput, Session, Shard, Table, Targets, Transform};
 
 const FULL: usize = 13;
 const VOCABULARY: usize = 11;
@@ -447,7 +445,7 @@ fn gpt(buckets: &[u32], more: &str) -> Arc<Plan> {
 
 fn measured<'a>(plan: &Arc<Plan>, table: &Arc<Table>, resume: Option<&'a [u8]>) -> RunInput<'a> {
     RunInput {
-        metrics: vec![MetricSource::builtin(Measure::Accuracy)],
+        metrics: vec![measure("accuracy", plan)],
         ..input(plan, table, resume)
     }
 }

@@ -9,6 +9,7 @@ mod guard;
 mod images;
 mod lengths;
 mod losses;
+mod metrics;
 mod norms;
 mod pictures;
 mod predict;
@@ -30,14 +31,14 @@ mod windows;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use stoker_domain::spec::{ModelSpec, SplitSpec, TrainSpec};
-use stoker_model::{InputDescription, Plan, Target, compile};
+use stoker_domain::spec::{MetricSpec, ModelSpec, SplitSpec, TrainSpec};
+use stoker_model::{InputDescription, Plan, Target, compile, fit_metric};
 
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
 use crate::{
-    Control, Cpu, EngineError, Finished, Observer, Outcome, Run, RunInput, StepReport, Table,
-    TargetRows, Targets,
+    Control, Cpu, EngineError, Finished, MetricSource, Observer, Outcome, Run, RunInput,
+    StepReport, Table, TargetRows, Targets,
 };
 
 /// Numbers in -1 to 1.
@@ -65,6 +66,12 @@ fn targets(rows: usize, target: Target) -> Targets {
             width,
         },
     }
+}
+
+/// A built-in metric of a plan's target.
+fn measure(name: &str, plan: &Plan) -> MetricSource {
+    let spec: MetricSpec = serde_json::from_str(&format!("{{\"builtin\": \"{name}\"}}")).unwrap();
+    MetricSource::builtin(fit_metric(&spec, &plan.input, &plan.train.loss).unwrap())
 }
 
 fn as_rows(targets: &Targets) -> TargetRows<'_> {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use stoker_domain::spec::{Measure, PreprocessSpec, SplitSpec};
+use stoker_domain::spec::{PreprocessSpec, SplitSpec};
 use stoker_model::{Plan, Target};
 
-use super::{SPLIT, cpu, finished, input, numbers, plan, run};
+use super::{SPLIT, cpu, finished, input, measure, numbers, plan, run};
 use crate::cpu::simd::Level;
 use crate::order::split;
-use crate::{MetricSource, Predictor, Preprocess, Run, RunInput, Table, Targets};
+use crate::{Predictor, Preprocess, Run, RunInput, Table, Targets};
 
 const ROWS: usize = 83;
 const WIDTH: usize = 5;
@@ -45,10 +45,7 @@ fn steps(plan: &Plan) -> Vec<Preprocess> {
 fn scaled<'a>(plan: &Arc<Plan>, table: &Arc<Table>, resume: Option<&'a [u8]>) -> RunInput<'a> {
     RunInput {
         preprocess: steps(plan),
-        metrics: vec![
-            MetricSource::builtin(Measure::Mae),
-            MetricSource::builtin(Measure::Rmse),
-        ],
+        metrics: vec![measure("mae", plan), measure("rmse", plan)],
         ..input(plan, table, resume)
     }
 }

@@ -10,16 +10,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
-use stoker_domain::spec::{Apply, Measure, SplitSpec};
+use stoker_domain::spec::{Apply, SplitSpec};
 use stoker_model::{InputDescription, Plan, Target, compile};
 
 use super::columns::{describe, rows_of};
-use super::{Watch, cpu, finished, numbers, targets};
+use super::{Watch, cpu, finished, measure, numbers, targets};
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
-use crate::{
-    Cpu, EngineError, Finished, MetricSource, Preprocess, Run, RunInput, Table, Transform,
-};
+use crate::{Cpu, EngineError, Finished, Preprocess, Run, RunInput, Table, Transform};
 
 /// Virtual shards of a step, over all accumulated batches.
 const SHARDS: usize = 8;
@@ -363,9 +361,9 @@ impl Job {
         if self.augmented {
             preprocess.push(Preprocess::custom(Apply::Train, Box::new(Noise)));
         }
-        let measure = match self.plan.input.target {
-            Target::Values(_) => Measure::Mae,
-            _ => Measure::Accuracy,
+        let metric = match self.plan.input.target {
+            Target::Values(_) => "mae",
+            _ => "accuracy",
         };
         let input = RunInput {
             plan: Arc::clone(&self.plan),
@@ -377,7 +375,7 @@ impl Job {
                 stratify: false,
             },
             preprocess,
-            metrics: vec![MetricSource::builtin(measure)],
+            metrics: vec![measure(metric, &self.plan)],
             resume,
         };
         let mut watch = Watch::default();

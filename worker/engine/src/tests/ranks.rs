@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use stoker_domain::job::FailureKind;
-use stoker_domain::spec::{Apply, Measure, PreprocessSpec};
+use stoker_domain::spec::{Apply, PreprocessSpec};
 use stoker_model::{InputDescription, Plan, Target, compile_padded};
 
-use super::{SPLIT, Watch, cpu, finished, numbers, plan, targets};
+use super::{SPLIT, Watch, cpu, finished, measure, numbers, plan, targets};
 use crate::cpu::simd::Level;
 use crate::metric::Metric;
 use crate::philox::{Purpose, Stream};
@@ -114,7 +114,7 @@ fn input<'a>(table: &Arc<Table>, shake: Shake, resume: Option<&'a [u8]>) -> RunI
             Preprocess::custom(Apply::Always, Box::new(shake)),
         ],
         metrics: vec![
-            MetricSource::builtin(Measure::Accuracy),
+            measure("accuracy", &the_plan()),
             MetricSource::new("chain", Box::new(|| Ok(Box::new(Chain(Vec::new()))))),
         ],
         resume,
@@ -371,7 +371,7 @@ fn of_tokens(model: &str, target: Target, buckets: &[u32], workers: usize) -> (F
         Table::new(features, LENGTH, targets).unwrap(),
     );
     let input = RunInput {
-        metrics: vec![MetricSource::builtin(Measure::Accuracy)],
+        metrics: vec![measure("accuracy", &plan)],
         ..super::input(&plan, &Arc::new(table), None)
     };
     let mut watch = Watch::default();

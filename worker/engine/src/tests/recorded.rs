@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use stoker_domain::spec::{Measure, ModelSpec, TrainSpec};
+use stoker_domain::spec::{ModelSpec, TrainSpec};
 use stoker_model::{InputDescription, Target, compile};
 
-use super::{SPLIT, cpu, numbers, run, targets};
+use super::{SPLIT, cpu, measure, numbers, run, targets};
 use crate::cpu::simd::Level;
-use crate::{Finished, MetricSource, RunInput, Table, device_class};
+use crate::{Finished, RunInput, Table, device_class};
 
 struct Job {
     name: &'static str,
@@ -105,17 +105,18 @@ impl Job {
                 *x = ((*x + 1.0) * 0.499 * tokens as f32).floor();
             }
         }
-        let measure = match self.target {
-            Target::Values(_) => Measure::Rmse,
-            _ => Measure::Accuracy,
+        let metric = match self.target {
+            Target::Values(_) => "rmse",
+            _ => "accuracy",
         };
         let table = Table::new(features, width, targets(self.rows, self.target)).unwrap();
+        let metrics = vec![measure(metric, &plan)];
         let input = RunInput {
             plan,
             table: Arc::new(table),
             split: &SPLIT,
             preprocess: Vec::new(),
-            metrics: vec![MetricSource::builtin(measure)],
+            metrics,
             resume: None,
         };
         let (finished, watch) = run(&cpu(2, Level::detect()), input);

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use stoker_domain::job::FailureKind;
-use stoker_domain::spec::{Apply, Measure, PreprocessSpec, SplitSpec};
+use stoker_domain::spec::{Apply, PreprocessSpec, SplitSpec};
 use stoker_model::{Plan, Target};
 
-use super::{SPLIT, Watch, cpu, finished, numbers, plan, run, targets};
+use super::{SPLIT, Watch, cpu, finished, measure, numbers, plan, run, targets};
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
-use crate::{
-    EngineError, Finished, MetricSource, Outcome, Preprocess, Run, RunInput, Table, Transform,
-};
+use crate::{EngineError, Finished, Outcome, Preprocess, Run, RunInput, Table, Transform};
 
 const MODEL: &str =
     r#"{"family": "mlp", "hidden": [19, 23], "activation": "silu", "dropout": 0.3}"#;
@@ -51,13 +49,10 @@ fn input<'a>(table: &Arc<Table>, train: &str, resume: Option<&'a [u8]>) -> RunIn
     let plan = plan(MODEL, train, WIDTH, Target::Values(2));
     RunInput {
         preprocess: preprocess(&plan),
-        plan,
         table: table.clone(),
         split: &SPLIT,
-        metrics: vec![
-            MetricSource::builtin(Measure::Mae),
-            MetricSource::builtin(Measure::Rmse),
-        ],
+        metrics: vec![measure("mae", &plan), measure("rmse", &plan)],
+        plan,
         resume,
     }
 }

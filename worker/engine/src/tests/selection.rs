@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stoker_domain::spec::Measure;
 use stoker_model::{Plan, Target};
 
-use super::{SPLIT, Watch, cpu, numbers, plan, run, targets};
+use super::{SPLIT, Watch, cpu, measure, numbers, plan, run, targets};
 use crate::cpu::simd::Level;
 use crate::tensors::read_checkpoint;
-use crate::{Finished, MetricSource, RunInput, Table};
+use crate::{Finished, RunInput, Table};
 
 const MODEL: &str = r#"{"family": "mlp", "hidden": [11], "dropout": 0.2}"#;
 const WIDTH: usize = 6;
@@ -31,7 +30,7 @@ fn trained(more: &str) -> (Arc<Plan>, Finished, Watch) {
         table: Arc::new(table.unwrap()),
         split: &SPLIT,
         preprocess: Vec::new(),
-        metrics: vec![MetricSource::builtin(Measure::Accuracy)],
+        metrics: vec![measure("accuracy", &plan)],
         resume: None,
     };
     let (finished, watch) = run(&cpu(2, Level::detect()), input);
@@ -112,6 +111,12 @@ fn the_best_weights_are_given_out() {
     for (name, data) in tensors(&best.weights) {
         assert!(best_of_last[&format!("best.{name}")] == data);
     }
+    let file: serde_json::Value = serde_json::from_slice(&best.files["confusion.json"]).unwrap();
+    let matrix: Vec<Vec<u64>> = serde_json::from_value(file["matrix"].clone()).unwrap();
+    let right: u64 = (0..3).map(|class| matrix[class][class]).sum();
+    let all: u64 = matrix.iter().flatten().sum();
+    let found = right as f64 / all as f64;
+    assert_eq!(found, largest, "the file is of the same weights");
 }
 
 #[test]

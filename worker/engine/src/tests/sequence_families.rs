@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use stoker_domain::spec::{Measure, TrainSpec};
+use stoker_domain::spec::TrainSpec;
 use stoker_model::{InputDescription, Plan, Target, compile};
 
-use super::{Watch, cpu, finished, input, run};
+use super::{Watch, cpu, finished, input, measure, run};
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
-use crate::{MetricSource, Outcome, Run, RunInput, Table, Targets};
+use crate::{Outcome, Run, RunInput, Table, Targets};
 
 const LENGTH: usize = 11;
 const VOCABULARY: usize = 7;
@@ -106,7 +106,7 @@ fn masked_tokens_are_learned_from_the_others() {
     learns(&plan, &table, 0.7);
     // The metric counts what the loss counts.
     let mut input = input(&plan, &table, None);
-    input.metrics = vec![MetricSource::builtin(Measure::Accuracy)];
+    input.metrics = vec![measure("accuracy", &plan)];
     let (finished, watch) = run(&cpu(2, Level::detect()), input);
     assert!(
         finished.metrics["test.accuracy"] > 0.8,

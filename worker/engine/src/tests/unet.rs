@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use stoker_domain::spec::Measure;
 use stoker_model::{Plan, Target};
 
 use super::gradients::{check, check_plan, layers};
-use super::{cpu, input, numbers, plan, run, targets};
+use super::{cpu, input, measure, numbers, plan, run, targets};
 use crate::cpu::simd::Level;
-use crate::metric::MetricSource;
 use crate::{Table, Targets};
 
 /// Two levels with a connection between them, for images of 2 channels; gives 3 at each position.
@@ -101,7 +99,7 @@ fn a_unet_learns_to_find_shapes() {
     for loss in ["cross_entropy", "dice"] {
         let plan = unet(8, 1, loss, 12);
         let mut input = input(&plan, &table, None);
-        input.metrics = vec![MetricSource::builtin(Measure::Accuracy)];
+        input.metrics = vec![measure("accuracy", &plan)];
         let (finished, _) = run(&cpu(2, Level::detect()), input);
         let accuracy = finished.metrics["test.accuracy"];
         assert!(accuracy > 0.9, "{loss}: {accuracy}");
