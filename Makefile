@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check bench-start bench-engine bench-data trajectories metrics gates mutants chaos gpu
+.PHONY: help setup build data plugins demo test check bench-start bench-engine bench-data trajectories metrics weights gates mutants chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ trajectories: ## record PyTorch's losses anew, which the engine's tests are held
 
 metrics: ## record scikit-learn's values anew, which the built-in metrics are held against
 	benches/metrics.sh
+
+weights: ## run what finished jobs leave in PyTorch and onnxruntime
+	benches/weights.sh
 
 gates: build ## what right trainers reach on real data, three seeds each (all, or NAMES="mnist"; SEEDS="0")
 	$(if $(filter-out digits,$(or $(NAMES),all)),infra/data.sh $(subst ratings,ml-100k,$(filter-out digits,$(or $(NAMES),mnist spam airline traffic ratings brain italy-power gun-point arrow-head osu-leaf kjv))))

@@ -62,7 +62,8 @@ async fn the_main_job_leaves_what_it_promised() {
             "log.jsonl",
             "spec.json",
             "environment.json",
-            "confusion.json"
+            "confusion.json",
+            "model.onnx"
         ]
     );
     for file in &result.artifacts {

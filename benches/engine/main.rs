@@ -10,6 +10,8 @@
 //! `bench-engine PYTHON [--shapes mlp,cnn] [--peers eager,fused,compile,jax] [--threads 1,2]
 //! [--blocks 7]`; 3 blocks are enough for a look.
 //!
+//! `bench-engine weights FOLDER` writes what `check_weights.py` runs in PyTorch and onnxruntime.
+//!
 //! `bench-engine trajectories FOLDER` writes what PyTorch records its loss trajectories from.
 
 #![allow(
@@ -29,6 +31,7 @@ mod shapes;
 mod side;
 #[path = "../../worker/engine/tests/trajectories/task.rs"]
 mod task;
+mod weights;
 
 use std::path::Path;
 
@@ -41,6 +44,7 @@ fn main() -> Fallible<()> {
             ours::serve(&shapes::find(shape)?, threads.parse()?)
         }
         [role, folder] if role == "trajectories" => export::export_cases(Path::new(folder)),
+        [role, folder] if role == "weights" => weights::export_weights(Path::new(folder)),
         [python, options @ ..] => compare::compare(python, options),
         [] => Err(
             "usage: bench-engine PYTHON [--shapes …] [--peers …] [--threads …] [--blocks …]".into(),

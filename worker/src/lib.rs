@@ -14,6 +14,7 @@ mod device;
 mod inputs;
 mod lease;
 mod model;
+mod onnx;
 mod plugin_steps;
 mod ports;
 mod predict;

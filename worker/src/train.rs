@@ -26,6 +26,7 @@ use crate::card;
 use crate::commit::Checkpoints;
 use crate::control::{Control, Request};
 use crate::inputs::Prepared;
+use crate::onnx;
 use crate::plugin_steps::{PluginMetric, PluginTransform};
 use crate::spool::{Spool, json_lines};
 
@@ -140,10 +141,10 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
             Ok(Trained::Paused { step, checkpoint })
         }
         stoker_engine::Outcome::Finished(finished) => Ok(Trained::Finished(Finished {
+            files: with_onnx(&training, &description, &finished),
             weights: finished.weights,
             model: model(&training.record, &training.prepared),
             metrics: finished.metrics,
-            files: finished.files,
             steps: finished.steps,
             samples_per_s: watching.samples_per_s(),
             first_step_at: watching.first_step_at,
@@ -221,6 +222,24 @@ fn builtin_metric(
     let metric = stoker_model::fit_metric(metric, input, loss);
     let metric = metric.map_err(|error| EngineError::new(FailureKind::User, error.to_string()))?;
     Ok(MetricSource::builtin(metric))
+}
+
+/// The metrics' files, and the model as ONNX where it has a translation.
+fn with_onnx(
+    training: &Training,
+    input: &InputDescription,
+    finished: &stoker_engine::Finished,
+) -> BTreeMap<String, Vec<u8>> {
+    let mut files = finished.files.clone();
+    match onnx::write(&training.record.spec, input, &finished.weights) {
+        Ok(model) => {
+            files.insert(onnx::FILE.to_owned(), model);
+        }
+        Err(why) => training
+            .spool
+            .log("info", format!("no {}: {why}", onnx::FILE)),
+    }
+    files
 }
 
 fn refused(errors: &[FieldError]) -> Failure {

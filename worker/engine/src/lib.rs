@@ -31,6 +31,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod weights;
 
 pub use collective::Collective;
 pub use cpu::{Cpu, device_class};
@@ -43,6 +44,7 @@ pub use predict::Predictor;
 pub use run::{Finished, Outcome, Run, RunInput};
 pub use table::{NOT_COUNTED, Table, TargetRows, Targets};
 pub use transform::{Preprocess, Transform};
+pub use weights::Weights;
 
 /// The build of this engine, by version and sources: results are equal to the bit between runs of
 /// one build on one device class.

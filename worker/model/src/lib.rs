@@ -24,6 +24,7 @@ mod limits;
 mod lower;
 mod metric;
 mod norm;
+mod onnx;
 mod op;
 mod plan;
 mod quote;
@@ -47,6 +48,7 @@ pub use limits::{ARENA_MAX_BYTES, CLASSES_MAX, PARAMETERS_MAX};
 pub use metric::{
     Average, BuiltinMetric, CURVES_MAX, Labels, MetricKind, check_metrics, fit_metric,
 };
+pub use onnx::{OnnxError, write_onnx};
 pub use op::{Kernel, Op, ParameterId, ValueId};
 pub use plan::{Init, K_BLOCK, Masking, Order, Parameter, Plan, Value};
 pub use quote::Quote;

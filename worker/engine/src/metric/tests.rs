@@ -241,19 +241,19 @@ fn positions_that_do_not_count_are_left_out() {
 fn overlapping(count: u32) -> (Vec<f32>, Vec<f32>) {
     let rows = 0..count;
     let spread = |row: u32| (row.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32;
-    let label = |row: u32| (row % 3 == 0) as u8 as f32;
+    let label = |row: u32| f32::from(u8::from(row.is_multiple_of(3)));
     let scores = rows.clone().map(|row| 6.0 * spread(row) - 4.0 + label(row));
     (scores.collect(), rows.map(label).collect())
 }
 
 #[test]
 fn with_too_many_scores_curves_are_made_of_bins() {
-    let (scores, values) = overlapping(3000);
+    let (scores, values) = overlapping(20_000);
     let labels = Labels::Logits { columns: 1 };
     for measure in [Measure::RocAuc, Measure::PrAuc] {
         let measured = |limit: usize, shards: usize| {
-            let mut parts: Vec<Curves> = (scores.chunks(3000 / shards))
-                .zip(values.chunks(3000 / shards))
+            let mut parts: Vec<Curves> = (scores.chunks(20_000 / shards))
+                .zip(values.chunks(20_000 / shards))
                 .map(|(scores, values)| {
                     let mut part = Curves::with_limit(measure, labels, limit);
                     part.update(scores, 1, TargetRows::Values(values)).unwrap();
@@ -266,16 +266,16 @@ fn with_too_many_scores_curves_are_made_of_bins() {
             }
             (whole.finish().unwrap(), whole.files())
         };
-        let (exact, _) = measured(3000, 1);
-        let (binned, files) = measured(2999, 1);
+        let (exact, _) = measured(20_000, 1);
+        let (binned, files) = measured(19_999, 1);
         let apart = (exact - binned).abs();
         assert!(
             apart > 0.0 && apart < 1e-3,
             "{measure:?}: {exact}, {binned}"
         );
         for shards in [2, 10] {
-            assert_eq!(measured(2999, shards), (binned, files.clone()));
-            assert_eq!(measured(3000, shards).0.to_bits(), exact.to_bits());
+            assert_eq!(measured(19_999, shards), (binned, files.clone()));
+            assert_eq!(measured(20_000, shards).0.to_bits(), exact.to_bits());
         }
     }
 }

@@ -126,6 +126,7 @@ fn groups_are_columns() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_does_not_fit_names_its_field() {
     let classes = Target::Classes(3);
     let one = Target::Values(1);
