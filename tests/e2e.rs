@@ -12,8 +12,22 @@ use std::process::Command;
 
 use futures::StreamExt as _;
 use harness::Bench;
-use stoker_domain::{ErrorCode, JobState};
-use stoker_sdk::{IdempotencyKey, JobQuery, MetricQuery, SpecText};
+use stoker_domain::job::Artifact;
+use stoker_domain::{ErrorCode, JobId, JobState};
+use stoker_sdk::{Client, IdempotencyKey, JobQuery, MetricQuery, SpecText};
+
+/// That each file is what the platform committed.
+async fn check_artifacts(client: &Client, id: JobId, artifacts: &[Artifact]) {
+    for file in artifacts {
+        let mut bytes = Vec::new();
+        client
+            .get_artifact(id, &file.name, &mut bytes)
+            .await
+            .unwrap();
+        assert_eq!(bytes.len() as u64, file.size_bytes);
+        assert_eq!(blake3::hash(&bytes).to_hex().as_str(), file.blake3);
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_main_job_leaves_what_it_promised() {
@@ -66,15 +80,7 @@ async fn the_main_job_leaves_what_it_promised() {
             "model.onnx"
         ]
     );
-    for file in &result.artifacts {
-        let mut bytes = Vec::new();
-        client
-            .get_artifact(job.id, &file.name, &mut bytes)
-            .await
-            .unwrap();
-        assert_eq!(bytes.len() as u64, file.size_bytes);
-        assert_eq!(blake3::hash(&bytes).to_hex().as_str(), file.blake3);
-    }
+    check_artifacts(client, job.id, &result.artifacts).await;
 
     let query = MetricQuery {
         metric: Some("train.loss".to_owned()),

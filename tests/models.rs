@@ -13,8 +13,8 @@ use std::process::{Command, Output};
 
 use harness::Bench;
 use serde_json::{Map, Value, json};
-use stoker_domain::model::Output as Predicted;
-use stoker_domain::{ErrorCode, JobState};
+use stoker_domain::model::{Output as Predicted, Prediction};
+use stoker_domain::{ErrorCode, JobId, JobState};
 use stoker_sdk::{Header, IdempotencyKey, NewDataset, Upload, dataset::DataFormat};
 
 const SPEC: &str = r#"
@@ -136,27 +136,32 @@ async fn a_table_becomes_a_model_that_is_used_and_replayed() {
         "{wrong}"
     );
 
-    // On this machine, from one file: the same to the bit.
+    predict_here(&bench, job.id, &list);
+    replay(&bench, job.id).await;
+    bench.platform.stop().await.unwrap();
+}
+
+/// On this machine, from one file: the same to the bit.
+fn predict_here(bench: &Bench, id: JobId, list: &[Prediction]) {
     let package = bench.data_dir().join("model.zip");
-    let (id, path) = (job.id.to_string(), package.to_str().unwrap());
-    let made = stoker(&bench, &["model", "package", &id, "--out", path]);
+    let (id, path) = (id.to_string(), package.to_str().unwrap());
+    let made = stoker(bench, &["model", "package", &id, "--out", path]);
     assert!(made.status.success(), "{}", text(&made.stderr));
     let table = bench.data_dir().join("rows.csv");
     std::fs::write(&table, "size,region\n120,north\n120,south\n,west\n").unwrap();
-    let told = stoker(&bench, &["model", "predict", path, table.to_str().unwrap()]);
+    let told = stoker(bench, &["model", "predict", path, table.to_str().unwrap()]);
     assert!(told.status.success(), "{}", text(&told.stderr));
-    let lines: Vec<Value> = text(&told.stdout)
+    let lines: Vec<Prediction> = text(&told.stdout)
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
-    let expected: Vec<Value> = list
-        .iter()
-        .map(|found| serde_json::to_value(found).unwrap())
-        .collect();
-    assert_eq!(lines, expected);
+    assert_eq!(lines, list);
+}
 
-    // Again, equal; with another seed, named.
-    let again = stoker(&bench, &["job", "replay", &id]);
+/// Again, equal; with another seed, named.
+async fn replay(bench: &Bench, job: JobId) {
+    let (client, id) = (bench.client(), job.to_string());
+    let again = stoker(bench, &["job", "replay", &id]);
     assert!(
         again.status.success(),
         "{}{}",
@@ -167,7 +172,7 @@ async fn a_table_becomes_a_model_that_is_used_and_replayed() {
     let other = SPEC.replace("epochs = 30", "epochs = 30\nseed = 5");
     let other = client.create_job_toml(&other).await.unwrap();
     client.wait_job(other.id).await.unwrap();
-    let differs = stoker(&bench, &["job", "diff", &id, &other.id.to_string()]);
+    let differs = stoker(bench, &["job", "diff", &id, &other.id.to_string()]);
     assert_eq!(differs.status.code(), Some(1));
     let shown = text(&differs.stdout);
     assert!(
@@ -175,7 +180,6 @@ async fn a_table_becomes_a_model_that_is_used_and_replayed() {
         "{shown}"
     );
     let key = IdempotencyKey::generate();
-    let first = client.replay_job(job.id, &key).await.unwrap();
-    assert_eq!(client.replay_job(job.id, &key).await.unwrap().id, first.id);
-    bench.platform.stop().await.unwrap();
+    let first = client.replay_job(job, &key).await.unwrap();
+    assert_eq!(client.replay_job(job, &key).await.unwrap().id, first.id);
 }

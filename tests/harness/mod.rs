@@ -80,7 +80,7 @@ impl Bench {
         Self {
             platform,
             services,
-            scratch: scratch,
+            scratch,
         }
     }
 

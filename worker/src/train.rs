@@ -59,7 +59,7 @@ pub(crate) enum Trained {
         checkpoint: Vec<u8>,
     },
     /// All steps were made.
-    Finished(Finished),
+    Finished(Box<Finished>),
 }
 
 /// What a whole run made, and how fast.
@@ -140,7 +140,7 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
             })?;
             Ok(Trained::Paused { step, checkpoint })
         }
-        stoker_engine::Outcome::Finished(finished) => Ok(Trained::Finished(Finished {
+        stoker_engine::Outcome::Finished(finished) => Ok(Trained::Finished(Box::new(Finished {
             files: with_onnx(&training, &description, &finished),
             weights: finished.weights,
             model: model(&training.record, &training.prepared),
@@ -148,7 +148,7 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
             steps: finished.steps,
             samples_per_s: watching.samples_per_s(),
             first_step_at: watching.first_step_at,
-        })),
+        }))),
     }
 }
 

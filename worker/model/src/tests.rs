@@ -417,7 +417,7 @@ fn steps_and_metrics_are_checked_with_the_rest() {
     refuse(&text, "metrics[0].builtin", "loss = \"mse\"");
     refuse(
         &text.replace("mod =", "mode = \"x\", per ="),
-        "preprocess[0].config",
+        "preprocess[0].config.mode",
         "unknown variant `x`",
     );
 }

@@ -135,7 +135,7 @@ fn groups_are_those_of_the_table() {
         let make = move || Ok(Box::new(Scores(Arc::clone(&kept))) as Box<dyn Metric>);
         let fitted = fit_metric(&metric, &description, &plan.train.loss).unwrap();
         let input = RunInput {
-            preprocess: vec![Preprocess::builtin(&step).unwrap().unwrap()],
+            preprocess: vec![Preprocess::builtin(&step, &plan.input).unwrap().unwrap()],
             metrics: vec![
                 MetricSource::builtin(fitted),
                 MetricSource::new("scores", Box::new(make)),

@@ -93,6 +93,7 @@ impl<'a> Translation<'a> {
     ///
     /// # Errors
     /// When it has no translation.
+    #[expect(clippy::too_many_lines, reason = "a table with a line per operation")]
     pub(super) fn translate(&mut self, node: &Node) -> Result<(), OnnxError> {
         let layer = node.layer.as_str();
         match node.op {
