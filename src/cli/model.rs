@@ -213,7 +213,7 @@ fn predict_lines(model: &mut Model, columns: &[Column]) -> Result<(), Failure> {
         eprintln!("reading JSON lines; Ctrl-D ends");
     }
     let columns: Vec<&Column> = columns.iter().collect();
-    let mut first = 0;
+    let (mut first, mut predicted) = (0, 0);
     let mut rows = Vec::new();
     let mut send = |rows: &mut Vec<Map<String, Value>>| {
         let chunk =
@@ -224,7 +224,9 @@ fn predict_lines(model: &mut Model, columns: &[Column]) -> Result<(), Failure> {
         };
         first += rows.len() as u64;
         rows.clear();
-        write(&model.predict(chunk).map_err(failed)?)
+        let predictions = model.predict(chunk).map_err(failed)?;
+        predicted += predictions.len();
+        write(&predictions)
     };
     for (number, line) in (1..).zip(stdin.lines()) {
         let line = line.map_err(|error| Failure::file(Path::new("stdin"), &error))?;
@@ -233,12 +235,38 @@ fn predict_lines(model: &mut Model, columns: &[Column]) -> Result<(), Failure> {
         }
         let row = serde_json::from_str(&line)
             .map_err(|error| Failure::input(format!("line {number}: {error}")))?;
+        check_names(&columns, &row, number)?;
         rows.push(row);
         if rows.len() == PREDICT_ROWS_MAX {
             send(&mut rows)?;
         }
     }
-    send(&mut rows)
+    send(&mut rows)?;
+    tell_of_none(predicted);
+    Ok(())
+}
+
+/// A row with none of the columns is a mistake, and would be one of missing values otherwise.
+fn check_names(columns: &[&Column], row: &Map<String, Value>, line: u64) -> Result<(), Failure> {
+    if columns.iter().any(|column| row.contains_key(&column.name)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .take(16)
+        .collect();
+    let told = format!(
+        "line {line} has none of the model's columns: {}",
+        names.join(", ")
+    );
+    Err(Failure::input(told))
+}
+
+fn tell_of_none(predicted: usize) {
+    if predicted == 0 {
+        eprintln!("nothing was predicted: there are no rows, or too few for a window");
+    }
 }
 
 /// Rows of a file.
@@ -274,8 +302,12 @@ fn predict_file(
         schema: Some(schema),
     };
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let mut predicted = 0;
     for chunk in read(Box::new(open()?), &layout, &names, &limits).map_err(told)? {
-        write(&model.predict(chunk.map_err(told)?).map_err(failed)?)?;
+        let predictions = model.predict(chunk.map_err(told)?).map_err(failed)?;
+        predicted += predictions.len();
+        write(&predictions)?;
     }
+    tell_of_none(predicted);
     Ok(())
 }
