@@ -183,3 +183,33 @@ async fn replay(bench: &Bench, job: JobId) {
     let first = client.replay_job(job, &key).await.unwrap();
     assert_eq!(client.replay_job(job, &key).await.unwrap().id, first.id);
 }
+
+/// A worker's settings say where its rows are, and change nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_on_disk_give_the_weights_of_rows_in_memory() {
+    let cache = tempfile::tempdir().unwrap();
+    let cache_dir = cache.path().join("rows");
+    let on_disk = [
+        ("STOKER__WORKER__TABLE_MEMORY_BYTES", "0"),
+        ("STOKER__WORKER__CACHE_DIR", cache_dir.to_str().unwrap()),
+    ];
+    let mut weights = Vec::new();
+    for settings in [&on_disk[..], &[]] {
+        let bench = Bench::embedded_with(settings).await;
+        let new = NewDataset {
+            name: "flats".to_owned(),
+            format: DataFormat::Csv,
+            header: Header::Auto,
+        };
+        let upload = Upload::from_bytes(flats().into_bytes());
+        bench.client().create_dataset(&new, &upload).await.unwrap();
+        // The steps look at the training rows; the digits' rows go on as they are.
+        for spec in [SPEC, stoker::digits::SPEC] {
+            let job = bench.client().create_job_toml(spec).await.unwrap();
+            weights.push(bench.weights(job.id).await);
+        }
+    }
+    assert_eq!(weights[..2], weights[2..]);
+    let left = std::fs::read_dir(&cache_dir).unwrap().count();
+    assert_eq!(left, 0, "files without names");
+}

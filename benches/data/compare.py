@@ -26,7 +26,9 @@ def check(kind, ours, peer):
 
 
 def main():
-    binary, kinds = sys.argv[1], sys.argv[2:] or ["csv", "parquet", "jpeg"]
+    examples, mnist, *kinds = sys.argv[1:]
+    kinds = kinds or ["csv", "parquet", "jpeg", "disk"]
+    binary = f"{examples}/bench-data"
     here = pathlib.Path(__file__).parent
     result, peak = {}, 0
     for kind, path in generate.files(1 << 30).items():
@@ -45,6 +47,10 @@ def main():
         speed = path.stat().st_size / 1e6 / medians["ours"]
         print(f"{kind:8} ours {medians['ours']:.2f} s ({speed:.0f} MB/s), peer {medians['peer']:.2f} s", times, flush=True)
         result[f"{kind}_ratio"] = round(medians["peer"] / medians["ours"], 2)
+    if "disk" in kinds:
+        disk = run([f"{examples}/bench-disk", mnist])
+        print("disk    ", disk, flush=True)
+        result["disk_over_memory"] = disk["disk_over_memory"]
     print(json.dumps({**result, "peak_mb": round(peak)}))
 
 

@@ -46,9 +46,15 @@ pub(crate) struct Bench {
 impl Bench {
     /// In one process.
     pub(crate) async fn embedded() -> Self {
+        Self::embedded_with(&[]).await
+    }
+
+    /// In one process with these settings.
+    pub(crate) async fn embedded_with(settings: &[(&str, &str)]) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let data_dir = scratch.path().join("data");
-        let platform = Platform::embedded(program(), &data_dir, HASTY)
+        let settings = [HASTY, settings].concat();
+        let platform = Platform::embedded(program(), &data_dir, &settings)
             .await
             .unwrap();
         Self::ready(platform, None, scratch).await

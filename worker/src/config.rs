@@ -1,5 +1,6 @@
 //! The worker's settings.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -29,8 +30,18 @@ pub struct Config {
     /// Points and lines kept while the store is away; beyond it they are dropped, with a marker in
     /// the log. Training goes on.
     pub spool_entries: usize,
-    /// Memory for data sets that were read.
+    /// Memory for the prepared rows of data sets, over all of them. Rows that jobs use just now
+    /// stay whatever their size.
     pub dataset_cache_bytes: u64,
+    /// Most bytes of prepared rows of one data set in memory: more are kept on disk, and read window
+    /// by window while a job trains. Never changes a result.
+    pub table_memory_bytes: u64,
+    /// Where data sets and prepared rows lie; the system's directory for temporary files when absent.
+    /// The files have no names: whatever ends the worker frees them.
+    pub cache_dir: Option<PathBuf>,
+    /// Disk for data sets and prepared rows, over all of them; also the most that the prepared rows
+    /// of one data set may take. What jobs use just now stays.
+    pub disk_cache_bytes: u64,
     /// How long a draining worker waits for its jobs to save a checkpoint.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
@@ -52,6 +63,9 @@ impl Default for Config {
             report: Duration::from_millis(300),
             spool_entries: 200_000,
             dataset_cache_bytes: 2 << 30,
+            table_memory_bytes: 256 << 20,
+            cache_dir: None,
+            disk_cache_bytes: 64 << 30,
             drain: Duration::from_secs(30),
             profile: None,
             plugins: stoker_plugins::Config::default(),
@@ -95,6 +109,11 @@ impl Config {
             self.spool_entries >= 1_000,
             "spool_entries",
             "at least 1000 needed",
+        );
+        check(
+            self.disk_cache_bytes >= 1 << 20,
+            "disk_cache_bytes",
+            "at least 1048576 needed",
         );
         errors
     }

@@ -13,6 +13,7 @@ use stoker_domain::{Ref, TenantId, object};
 use stoker_plugins::{ArtifactKey, Host, LoadError, Plugin};
 
 use crate::config::Config;
+use crate::disk::{Disk, FetchError, Scratch};
 use crate::ports::Ports;
 use crate::prepare::{Fed, TableKey, feed};
 
@@ -31,12 +32,28 @@ pub(crate) struct Prepared {
     pub(crate) checkpoint: Option<Vec<u8>>,
 }
 
+/// What lies on this machine's disk.
+enum OnDisk {
+    Dataset(Arc<Scratch>),
+    Table(Arc<Fed>),
+}
+
+/// A tenant's data set is its own, even where another has uploaded the same bytes.
+#[derive(PartialEq)]
+enum FileKey {
+    Dataset(TenantId, String),
+    Table(TableKey),
+}
+
 /// Fetches and caches.
 pub(crate) struct Inputs {
     ports: Ports,
     host: Host,
     key: ArtifactKey,
+    disk: Disk,
+    /// Prepared rows in memory, and files.
     tables: Mutex<Cache<TableKey, Fed>>,
+    files: Mutex<Cache<FileKey, OnDisk>>,
     plugins: Mutex<Cache<(TenantId, String), Plugin>>,
 }
 
@@ -46,7 +63,13 @@ impl Inputs {
             ports,
             host: Host::new(config.plugins.clone())?,
             key,
+            disk: Disk {
+                dir: config.cache_dir.clone(),
+                memory_bytes: config.table_memory_bytes,
+                most_bytes: config.disk_cache_bytes,
+            },
             tables: Mutex::new(Cache::new(config.dataset_cache_bytes)),
+            files: Mutex::new(Cache::new(config.disk_cache_bytes)),
             plugins: Mutex::new(Cache::new(PLUGINS_KEPT as u64)),
         })
     }
@@ -108,19 +131,54 @@ impl Inputs {
         if let Some(fed) = lock(&self.tables).get(&key) {
             return Ok(fed);
         }
-        let object = object::dataset(&job.tenant, &dataset.blake3);
-        let bytes = self
-            .fetch(&object, &job.inputs.dataset_blake3, "the data set")
-            .await?;
-        let (spec, record) = (job.spec.clone(), dataset.clone());
-        let read = tokio::task::spawn_blocking(move || feed(&spec, &record, &bytes));
+        let on_disk = lock(&self.files).get(&FileKey::Table(key.clone()));
+        if let Some(OnDisk::Table(fed)) = on_disk.as_deref() {
+            return Ok(fed.clone());
+        }
+        let file = self.dataset_file(job, dataset).await?;
+        let (spec, record, disk) = (job.spec.clone(), dataset.clone(), self.disk.clone());
+        let read = tokio::task::spawn_blocking(move || feed(&spec, &record, &file, &disk));
         let failed = "the reader failed in a way that is our bug";
         let fed = read
             .await
             .map_err(|_| Failure::new(FailureKind::Platform, failed))??;
-        let fed = Arc::new(fed);
-        lock(&self.tables).put(key, fed.clone(), fed.size_bytes());
+        let (size, fed) = (fed.table.size_bytes(), Arc::new(fed));
+        match fed.table.is_on_disk() {
+            false => lock(&self.tables).put(key, fed.clone(), size),
+            true => {
+                let table = Arc::new(OnDisk::Table(fed.clone()));
+                lock(&self.files).put(FileKey::Table(key), table, size);
+            }
+        }
         Ok(fed)
+    }
+
+    /// The bytes of a data set, on this machine's disk.
+    async fn dataset_file(
+        &self,
+        job: &JobRecord,
+        dataset: &DatasetRecord,
+    ) -> Result<Arc<Scratch>, Failure> {
+        let blake3 = &job.inputs.dataset_blake3;
+        let key = FileKey::Dataset(job.tenant.clone(), blake3.clone());
+        if let Some(OnDisk::Dataset(file)) = lock(&self.files).get(&key).as_deref() {
+            return Ok(file.clone());
+        }
+        let location = Path::from(object::dataset(&job.tenant, &dataset.blake3));
+        let fetched = self
+            .disk
+            .fetch(&self.ports.objects, &location, dataset.size_bytes);
+        let (file, hash) = fetched.await.map_err(|error| match error {
+            FetchError::Objects(object_store::Error::NotFound { .. }) => gone("the data set"),
+            error => error.into(),
+        })?;
+        if hash.to_hex().as_str() != blake3 {
+            return Err(changed("the data set"));
+        }
+        let file = Arc::new(file);
+        let entry = Arc::new(OnDisk::Dataset(file.clone()));
+        lock(&self.files).put(key, entry, dataset.size_bytes);
+        Ok(file)
     }
 
     pub(crate) async fn plugin(
@@ -167,10 +225,7 @@ impl Inputs {
         if blake3::hash(&bytes).to_hex().as_str() == blake3 {
             return Ok(bytes);
         }
-        Err(Failure::new(
-            FailureKind::Platform,
-            format!("{what} in object storage isn't what was stored"),
-        ))
+        Err(changed(what))
     }
 
     async fn get(&self, key: &str, what: &str) -> Result<Vec<u8>, Failure> {
@@ -192,6 +247,11 @@ fn gone(what: &str) -> Failure {
         FailureKind::Platform,
         format!("{what} isn't there any more"),
     )
+}
+
+fn changed(what: &str) -> Failure {
+    let message = format!("{what} in object storage isn't what was stored");
+    Failure::new(FailureKind::Platform, message)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -11,6 +11,7 @@ mod commit;
 mod config;
 mod control;
 mod device;
+mod disk;
 mod inputs;
 mod lease;
 mod model;

@@ -1,12 +1,12 @@
 //! From a data set's bytes to what the engine is fed with, by the steps of a job that make columns.
 
-use std::io::Cursor;
-
-use stoker_data::{Chunks, DataError, Layout, Limits, Pipeline, Prepared, Sides, is_by_batch};
+use stoker_data::{Chunks, DataError, Layout, Limits, Pipeline, Sides, is_by_batch};
 use stoker_domain::dataset::{Column, DatasetRecord, Schema};
 use stoker_domain::job::{Failure, FailureKind};
 use stoker_domain::spec::{JobSpec, PreprocessSpec};
-use stoker_engine::{Table, Targets, hold_out};
+use stoker_engine::{Table, TableBuilder, TargetKind, hold_out};
+
+use crate::disk::{Disk, Scratch};
 
 /// The rows of a data set after a job's steps.
 pub(crate) struct Fed {
@@ -20,13 +20,6 @@ pub(crate) struct Fed {
     pub(crate) fitted: serde_json::Value,
     /// The names of the classes, where the target is text.
     pub(crate) labels: Option<Vec<String>>,
-}
-
-impl Fed {
-    /// Bytes of the table.
-    pub(crate) fn size_bytes(&self) -> u64 {
-        (self.table.rows() * (self.table.width() + 1) * size_of::<f32>()) as u64
-    }
 }
 
 /// What the rows that a job is fed with follow from: the data set's content, and what the job says
@@ -55,8 +48,14 @@ fn column_steps(spec: &JobSpec) -> impl Iterator<Item = &PreprocessSpec> {
 /// Reads a data set and puts it through a job's steps.
 ///
 /// # Errors
-/// `user` when the steps don't fit, `data` when a row doesn't.
-pub(crate) fn feed(spec: &JobSpec, dataset: &DatasetRecord, bytes: &[u8]) -> Result<Fed, Failure> {
+/// `user` when the steps don't fit, `data` when a row doesn't, `capacity` when there is no room for
+/// the rows.
+pub(crate) fn feed(
+    spec: &JobSpec,
+    dataset: &DatasetRecord,
+    file: &Scratch,
+    disk: &Disk,
+) -> Result<Fed, Failure> {
     let mut pipeline = Pipeline::new(spec, &dataset.schema).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::new(FailureKind::User, lines.join("; "))
@@ -64,7 +63,7 @@ pub(crate) fn feed(spec: &JobSpec, dataset: &DatasetRecord, bytes: &[u8]) -> Res
     let (layout, limits) = (Layout::from(dataset), Limits::default());
     let columns = pipeline.columns().to_vec();
     let mut open = || -> Result<Chunks<'_>, DataError> {
-        stoker_data::read(Box::new(Cursor::new(bytes)), &layout, &columns, &limits)
+        stoker_data::read(Box::new(file.reader()), &layout, &columns, &limits)
     };
     let mut sides = Sides::default();
     if pipeline.is_fitted() || !pipeline.keeps_rows() {
@@ -73,14 +72,11 @@ pub(crate) fn feed(spec: &JobSpec, dataset: &DatasetRecord, bytes: &[u8]) -> Res
             false => None,
         };
         let rows = usize::try_from(dataset.schema.rows).unwrap_or(usize::MAX);
-        let held_out = hold_out(&spec.data.split, rows, classes.as_deref())?;
-        let held_out = (0..).zip(held_out).filter(|(_, held_out)| *held_out);
-        sides = Sides::held_out(held_out.map(|(row, _)| row));
+        sides = Sides::new(hold_out(&spec.data.split, rows, classes.as_deref())?);
     }
     pipeline.fit(&mut open, &sides).map_err(wrong)?;
     let rows = open().map_err(wrong)?;
-    let prepared = pipeline.prepare(rows, &sides, &limits).map_err(wrong)?;
-    let table = assemble(spec, prepared, pipeline.keeps_rows())?;
+    let table = assemble(spec, &mut pipeline, rows, &sides, disk)?;
     Ok(Fed {
         table: std::sync::Arc::new(table),
         schema: pipeline.schema().clone(),
@@ -109,25 +105,56 @@ fn classes(pipeline: &Pipeline, chunks: Chunks<'_>) -> Result<Vec<u32>, Failure>
 }
 
 /// The table of a job.
-fn assemble(spec: &JobSpec, prepared: Prepared, keeps_rows: bool) -> Result<Table, Failure> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the compiler checked that the target holds whole numbers from 0 to 65,535"
-    )]
-    let targets = match (&spec.data.target, spec.train.loss.takes_classes()) {
-        (None, _) => Targets::Features,
-        (Some(_), true) => {
-            Targets::Classes(prepared.targets.iter().map(|&class| class as u32).collect())
-        }
-        (Some(_), false) => Targets::Values {
-            width: prepared.target_width,
-            values: prepared.targets,
-        },
+fn assemble(
+    spec: &JobSpec,
+    pipeline: &mut Pipeline,
+    rows: Chunks<'_>,
+    sides: &Sides,
+    disk: &Disk,
+) -> Result<Table, Failure> {
+    let kind = match (&spec.data.target, spec.train.loss.takes_classes()) {
+        (None, _) => TargetKind::Features,
+        (Some(_), true) => TargetKind::Classes,
+        (Some(_), false) => TargetKind::Values,
     };
-    let table = Table::new(prepared.features, prepared.width, targets)?;
+    let keeps_rows = pipeline.keeps_rows();
+    let mut builder = TableBuilder::new(kind, disk.memory_bytes, || disk.make_file());
+    let mut held_out = Vec::new();
+    let taken = pipeline.prepare(rows, sides, &mut |part| {
+        let features = (part.features.as_slice(), part.width);
+        let targets = (part.targets.as_slice(), part.target_width);
+        builder.push(features, targets).map_err(Failure::from)?;
+        if !keeps_rows {
+            held_out.extend(part.held_out);
+        }
+        if builder.size_bytes() > disk.most_bytes {
+            let message = format!(
+                "the rows need more than {} bytes after all steps, which is all that this worker's disk_cache_bytes allows",
+                disk.most_bytes
+            );
+            return Err(Failure::new(FailureKind::Capacity, message).into());
+        }
+        Ok::<(), Stopped>(())
+    });
+    taken.map_err(|Stopped(failure)| failure)?;
+    let table = builder.finish()?;
     Ok(match keeps_rows {
         true => table,
-        false => table.with_held_out(prepared.held_out)?,
+        false => table.with_held_out(held_out)?,
     })
+}
+
+/// Why rows weren't taken to their end.
+struct Stopped(Failure);
+
+impl From<DataError> for Stopped {
+    fn from(error: DataError) -> Self {
+        Self(wrong(error))
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
 }

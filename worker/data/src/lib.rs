@@ -85,8 +85,6 @@ pub struct Limits {
     pub picture_pixels: u64,
     /// Longest file in an archive of pictures, in bytes.
     pub picture_bytes: u64,
-    /// Most bytes of values of a table in memory.
-    pub table_bytes: u64,
     /// Threads that parse and decode, besides the caller's, which reads.
     pub threads: usize,
 }
@@ -103,7 +101,6 @@ impl Default for Limits {
             row_values: 16 << 20,
             picture_pixels: 32 << 20,
             picture_bytes: 64 << 20,
-            table_bytes: 16 << 30,
             threads: 2,
         }
     }

@@ -135,7 +135,7 @@ impl Evaluation<'_> {
             };
             for (groups, feature) in groups.iter_mut().zip(self.sources.groups()) {
                 if let Some(feature) = feature {
-                    self.feed.copy_column(self.order, place, *feature, groups);
+                    (self.feed).copy_column(self.order, place, *feature, groups)?;
                 }
             }
             let rows = self.feed.load(self.order, place)?;

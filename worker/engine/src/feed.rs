@@ -12,9 +12,10 @@ use crate::error::EngineError;
 use crate::lengths::Lengths;
 use crate::masking::Masks;
 use crate::normalise::{Fitted, Statistics, fit, fit_target, index_of};
-use crate::order::shuffle_epoch;
+use crate::order::{Shuffled, Windows, shuffle_epoch};
 use crate::philox::{Purpose, Stream};
-use crate::table::{NOT_COUNTED, Table, TargetRows, Targets};
+use crate::reader::{Key, Reader};
+use crate::table::{Loaded, NOT_COUNTED, Shelf, Table, TargetKind, TargetRows};
 use crate::transform::{Preprocess, PreprocessKind, Transform};
 
 /// What a batch is for.
@@ -38,6 +39,10 @@ pub(crate) struct Place {
 /// The table, the preprocessing steps, and buffers for one shard.
 pub(crate) struct Feed {
     table: Arc<Table>,
+    windows: Windows,
+    /// Reads the windows of a table in a file, for all ranks; and the one that was read last.
+    reader: Arc<Reader>,
+    window: (Option<Key>, Arc<Loaded>),
     seed: u64,
     /// Rows of one shard, and of one batch.
     rows: usize,
@@ -94,14 +99,14 @@ impl Feed {
                 (PreprocessKind::Augment(augment), _) => Step::Augment(augment),
                 (PreprocessKind::Normalise(config), _) if config.of == Of::Target => {
                     scaled = Some(Arc::new(match scaled_before {
-                        None => fit_target(config, &table, train),
+                        None => fit_target(config, &table, train)?,
                         Some(before) => before.cloned().ok_or_else(|| lost("the target"))?,
                     }));
                     continue;
                 }
                 (PreprocessKind::Normalise(config), None) => {
                     let floats = |row| lengths.as_ref().map_or(width, |all| all.floats(row));
-                    Step::Normalise(Arc::new(fit(config, &table, (train, ids), floats)))
+                    Step::Normalise(Arc::new(fit(config, &table, (train, ids), floats)?))
                 }
                 (PreprocessKind::Normalise(_), Some(saved)) => {
                     let statistics = saved
@@ -120,7 +125,9 @@ impl Feed {
 
     /// The same for another rank.
     pub(crate) fn fork(&self) -> Self {
-        self.of(Arc::clone(&self.table), self.lengths.clone())
+        let fork = self.of(Arc::clone(&self.table), self.lengths.clone());
+        let reader = Arc::clone(&self.reader);
+        Self { reader, ..fork }
     }
 
     /// The same for other rows.
@@ -139,11 +146,15 @@ impl Feed {
         lengths: Option<Lengths>,
     ) -> Self {
         let targets = rows * table.targets_per_row();
-        let (classes, values) = match table.targets() {
-            Targets::Classes(_) | Targets::Features => (targets, 0),
-            Targets::Values { .. } => (0, targets),
+        let (classes, values) = match table.kind() {
+            TargetKind::Classes | TargetKind::Features => (targets, 0),
+            TargetKind::Values => (0, targets),
         };
+        let windows = table.windows(batch_rows);
         Self {
+            windows,
+            reader: Arc::new(Reader::new(Arc::clone(&table), windows)),
+            window: Default::default(),
             seed,
             rows,
             batch_rows,
@@ -213,6 +224,7 @@ impl Feed {
             Some(lengths) => lengths.cut(lengths.bucket(batch), targets),
             None => (width, targets),
         };
+        self.open_window(order, place)?;
         self.copy_rows(targets);
         if !self.ids.is_empty() {
             self.preprocess(place)
@@ -220,11 +232,11 @@ impl Feed {
                 .map_err(|error| error.about(&self.ids))?;
         }
         self.cut_features(width);
-        let targets = match self.table.targets() {
-            Targets::Classes(_) => TargetRows::Classes(&self.classes),
-            Targets::Values { .. } => TargetRows::Values(&self.values),
-            Targets::Features if self.masks.is_some() => TargetRows::Classes(&self.classes),
-            Targets::Features => TargetRows::Values(&self.features),
+        let targets = match self.table.kind() {
+            TargetKind::Classes => TargetRows::Classes(&self.classes),
+            TargetKind::Values => TargetRows::Values(&self.values),
+            TargetKind::Features if self.masks.is_some() => TargetRows::Classes(&self.classes),
+            TargetKind::Features => TargetRows::Values(&self.features),
         };
         Ok(Shard {
             features: &self.features,
@@ -249,38 +261,48 @@ impl Feed {
     }
 
     /// One feature of a shard's rows as the table has it, before all preprocessing.
+    ///
+    /// # Errors
+    /// `platform` when the rows can't be read.
     pub(crate) fn copy_column(
-        &self,
+        &mut self,
         order: &[u64],
         place: Place,
         feature: usize,
         column: &mut Vec<f32>,
-    ) {
+    ) -> Result<(), EngineError> {
+        self.open_window(order, place)?;
         let rows = self.shard(order, place).iter();
         column.clear();
-        column.extend(rows.map(|&row| self.table.row(index_of(row))[feature]));
+        column.extend(rows.map(|&row| self.table.feature(row, &self.window.1, feature)));
+        Ok(())
+    }
+
+    /// Has the rows of a batch at hand, where the table is in a file.
+    fn open_window(&mut self, order: &[u64], place: Place) -> Result<(), EngineError> {
+        if !self.table.is_on_disk() {
+            return Ok(());
+        }
+        let first = index_of(place.batch) * self.batch_rows;
+        let key = self.reader.key(place, first, order);
+        if self.window.0 != Some(key) {
+            // Its memory goes to the next.
+            self.window = Default::default();
+            self.window = (Some(key), self.reader.open(key, order)?);
+        }
+        Ok(())
     }
 
     /// Copies features, and the first targets of each row.
     fn copy_rows(&mut self, targets: usize) {
-        self.features.clear();
-        self.classes.clear();
-        self.values.clear();
+        let mut shelf = Shelf {
+            features: &mut self.features,
+            classes: &mut self.classes,
+            values: &mut self.values,
+        };
+        shelf.clear();
         for &id in &self.ids {
-            let row = index_of(id);
-            self.features.extend_from_slice(self.table.row(row));
-            match self.table.targets() {
-                Targets::Classes(classes) => {
-                    let count = self.table.targets_per_row();
-                    self.classes
-                        .extend_from_slice(&classes[row * count..][..targets]);
-                }
-                Targets::Values { values, width } => {
-                    self.values
-                        .extend_from_slice(&values[row * width..][..*width]);
-                }
-                Targets::Features => {}
-            }
+            self.table.copy(id, &self.window.1, targets, &mut shelf);
         }
         if let Some(scaled) = &self.scaled {
             self.originals.clear();
@@ -306,9 +328,12 @@ impl Feed {
     /// Puts the rows of an epoch in order: at random, those of a batch of similar length where rows
     /// end early.
     pub(crate) fn order_epoch(&mut self, epoch: u64, train: &[u64], order: &mut Vec<u64>) {
-        shuffle_epoch(self.seed, epoch, train, order);
+        shuffle_epoch(self.seed, epoch, train, &self.windows, order);
         if let Some(lengths) = &mut self.lengths {
-            lengths.arrange(self.seed, epoch, self.batch_rows, order);
+            for (index, window) in self.windows.cut(order).enumerate() {
+                let stream = Shuffled::Batches(index).stream(self.seed, epoch);
+                lengths.arrange(stream, self.batch_rows, window);
+            }
         }
     }
 

@@ -2,9 +2,10 @@
 
 use stoker_model::{Padding, Plan};
 
+use crate::error::EngineError;
 use crate::normalise::index_of;
 use crate::order::shuffle;
-use crate::philox::{Purpose, Stream};
+use crate::philox::Stream;
 use crate::table::{Table, TargetRows};
 
 /// Batches whose rows are sorted by length among themselves. Fewer would waste more positions,
@@ -30,14 +31,21 @@ pub(crate) struct Lengths {
 impl Lengths {
     /// Measures the rows, where the plan has an end for them: up to the last position that isn't
     /// all padding, and at least 1.
-    pub(crate) fn new(plan: &Plan, table: &Table) -> Option<Self> {
-        let padding = plan.padding?;
-        let measure = |row: usize| {
-            let positions = table.row(row).rchunks_exact(padding.columns);
+    ///
+    /// # Errors
+    /// `platform` when the rows can't be read.
+    pub(crate) fn new(plan: &Plan, table: &Table) -> Result<Option<Self>, EngineError> {
+        let Some(padding) = plan.padding else {
+            return Ok(None);
+        };
+        let mut rows = Vec::with_capacity(table.rows());
+        table.visit(0..table.rows() as u64, &mut |_, row| {
+            let positions = row.features.rchunks_exact(padding.columns);
             let all_padding = |position: &&[f32]| position.iter().all(|&x| x == padding.value);
             let left = padding.positions - positions.take_while(all_padding).count();
-            u32::try_from(left.max(1)).unwrap_or(u32::MAX)
-        };
+            rows.push(u32::try_from(left.max(1)).unwrap_or(u32::MAX));
+            Ok(())
+        })?;
         let shorter = plan.shorter.iter().filter_map(|plan| plan.padding);
         let buckets: Vec<usize> = shorter
             .chain([padding])
@@ -45,15 +53,15 @@ impl Lengths {
             .collect();
         let batch = plan.rows * plan.shards;
         let room = if buckets.len() > 1 { table.rows() } else { 0 };
-        Some(Self {
-            rows: (0..table.rows()).map(measure).collect(),
+        Ok(Some(Self {
+            rows,
             padding,
             buckets,
             per_position: plan.input.target.per_position(),
             window: Vec::with_capacity(room.min(WINDOW * batch)),
             batches: Vec::with_capacity(room / batch),
             sorted: Vec::with_capacity(room),
-        })
+        }))
     }
 
     /// Positions of a row.
@@ -95,7 +103,9 @@ impl Lengths {
     /// similar lengths. The rows of a last batch that isn't full stay where they are, so that
     /// `drop_last` leaves out any, and not the longest; the rest is sorted in windows, and its
     /// batches are shuffled.
-    pub(crate) fn arrange(&mut self, seed: u64, epoch: u64, batch: usize, order: &mut [u64]) {
+    ///
+    /// `stream` shuffles the batches.
+    pub(crate) fn arrange(&mut self, stream: Stream, batch: usize, order: &mut [u64]) {
         let count = order.len() / batch;
         if self.buckets.len() == 1 || count == 0 {
             return;
@@ -113,11 +123,7 @@ impl Lengths {
         }
         self.batches.clear();
         self.batches.extend(0..count as u64);
-        // Site 0 shuffles the rows.
-        shuffle(
-            Stream::new(seed, Purpose::Shuffle, 1, epoch),
-            &mut self.batches,
-        );
+        shuffle(stream, &mut self.batches);
         for (to, &from) in order.chunks_exact_mut(batch).zip(&self.batches) {
             to.copy_from_slice(&self.sorted[index_of(from) * batch..][..batch]);
         }

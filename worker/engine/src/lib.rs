@@ -24,6 +24,7 @@ mod observer;
 mod order;
 mod philox;
 mod predict;
+mod reader;
 mod run;
 mod schedule;
 mod table;
@@ -42,7 +43,7 @@ pub use observer::{Control, Observer, StepReport};
 pub use order::hold_out;
 pub use predict::Predictor;
 pub use run::{Finished, Outcome, Run, RunInput};
-pub use table::{NOT_COUNTED, Table, TargetRows, Targets};
+pub use table::{NOT_COUNTED, Table, TableBuilder, TargetKind, TargetRows, Targets};
 pub use transform::{Preprocess, Transform};
 pub use weights::Weights;
 

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use stoker_model::{Normalise, Per, Scale, Span};
 
-use crate::table::{Table, Targets};
+use crate::error::EngineError;
+use crate::table::{Table, TargetRows};
 
 /// What was taken from the training rows: x becomes (x - offset) * factor. One entry per feature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,7 +74,7 @@ pub(crate) fn fit(
     table: &Table,
     (rows, ids): (&[u64], &[Span]),
     floats: impl Fn(u64) -> usize,
-) -> Statistics {
+) -> Result<Statistics, EngineError> {
     let width = table.width();
     let mut is_id = vec![false; width];
     for span in ids {
@@ -84,43 +85,46 @@ pub(crate) fn fit(
         Per::All => 1,
     };
     let mut moments = vec![Moments::NONE; groups];
-    for &row in rows {
-        let there = &table.row(index_of(row))[..floats(row)];
-        for (index, &x) in there.iter().enumerate() {
+    table.visit(rows.iter().copied(), &mut |id, row| {
+        for (index, &x) in row.features[..floats(id)].iter().enumerate() {
             if !is_id[index] {
                 moments[index % groups].add(f64::from(x));
             }
         }
-    }
+        Ok(())
+    })?;
     let scalings = moments.iter().map(|moments| moments.scaling(config.mode));
     let scalings = (scalings.cycle().zip(&is_id)).map(|(scaling, is_id)| match is_id {
         true => (0.0, 1.0),
         false => scaling,
     });
     let (offset, factor): (Vec<f32>, Vec<f32>) = scalings.unzip();
-    Statistics { offset, factor }
+    Ok(Statistics { offset, factor })
 }
 
 /// Takes the statistics of the targets of `rows`.
-pub(crate) fn fit_target(config: Normalise, table: &Table, rows: &[u64]) -> Statistics {
-    let (values, width) = match table.targets() {
-        Targets::Values { values, width } => (values.as_slice(), *width),
-        Targets::Classes(_) | Targets::Features => (&[][..], 1),
-    };
+pub(crate) fn fit_target(
+    config: Normalise,
+    table: &Table,
+    rows: &[u64],
+) -> Result<Statistics, EngineError> {
+    let width = table.targets_per_row();
     let groups = match config.per {
         Per::Feature => width,
         Per::All => 1,
     };
     let mut moments = vec![Moments::NONE; groups];
-    for &row in rows {
-        let there = values.get(index_of(row) * width..).unwrap_or_default();
-        for (index, &x) in there.iter().take(width).enumerate() {
-            moments[index % groups].add(f64::from(x));
+    table.visit(rows.iter().copied(), &mut |_, row| {
+        if let TargetRows::Values(values) = row.targets {
+            for (index, &x) in values.iter().enumerate() {
+                moments[index % groups].add(f64::from(x));
+            }
         }
-    }
+        Ok(())
+    })?;
     let scalings = moments.iter().map(|moments| moments.scaling(config.mode));
     let (offset, factor): (Vec<f32>, Vec<f32>) = scalings.cycle().take(width).unzip();
-    Statistics { offset, factor }
+    Ok(Statistics { offset, factor })
 }
 
 /// A row id as an index; ids come from a table in memory.
@@ -153,6 +157,7 @@ impl Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Targets;
 
     fn normalised(mode: Scale, per: Per) -> Vec<f32> {
         let features = vec![0.0, 10.0, 5.0, 2.0, 30.0, 5.0, 100.0, 100.0, 100.0];
@@ -166,7 +171,8 @@ mod tests {
             &table,
             (&[0, 1], &[]),
             |_| 3,
-        );
+        )
+        .unwrap();
         let mut rows = [table.row(0), table.row(1)].concat();
         statistics.apply(&mut rows);
         rows
@@ -191,7 +197,7 @@ mod tests {
             per: Per::All,
             ..Normalise::default()
         };
-        let Statistics { offset, factor } = fit(config, &table, (&[0, 1], &[id]), |_| 2);
+        let Statistics { offset, factor } = fit(config, &table, (&[0, 1], &[id]), |_| 2).unwrap();
         assert_eq!((offset, factor), (vec![0.0, 1.0], vec![1.0, 0.5]));
         let mean: f32 = normalised(Scale::Standard, Per::All).iter().sum();
         assert!(mean.abs() < 1e-5);

@@ -7,7 +7,7 @@ use stoker_domain::spec::SplitSpec;
 use crate::error::EngineError;
 use crate::normalise::index_of;
 use crate::philox::{Purpose, Stream};
-use crate::table::{Table, Targets};
+use crate::table::{Table, TargetKind, TargetRows};
 
 /// Row ids of the two sides, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +26,11 @@ pub(crate) fn split(spec: &SplitSpec, table: &Table) -> Result<Split, EngineErro
     let is_test = match table.held_out() {
         Some(sides) => sides,
         None => {
-            let classes = match table.targets() {
-                Targets::Classes(classes) if classes.len() == rows => Some(classes.as_slice()),
-                _ => None,
+            let classes = match spec.stratify && table.targets_per_row() == 1 {
+                true => classes(table)?,
+                false => None,
             };
-            drawn = hold_out(spec, rows, classes)?;
+            drawn = hold_out(spec, rows, classes.as_deref())?;
             &drawn
         }
     };
@@ -48,6 +48,21 @@ pub(crate) fn split(spec: &SplitSpec, table: &Table) -> Result<Split, EngineErro
         return Err(none_left(split.test.len(), rows));
     }
     Ok(split)
+}
+
+/// The class of each row, where rows have one.
+fn classes(table: &Table) -> Result<Option<Vec<u32>>, EngineError> {
+    if table.kind() != TargetKind::Classes {
+        return Ok(None);
+    }
+    let mut all = Vec::with_capacity(table.rows());
+    table.visit(0..table.rows() as u64, &mut |_, row| {
+        if let TargetRows::Classes(classes) = row.targets {
+            all.extend_from_slice(classes);
+        }
+        Ok(())
+    })?;
+    Ok(Some(all))
 }
 
 fn none_left(held_out: usize, rows: usize) -> EngineError {
@@ -140,16 +155,108 @@ pub(crate) fn shuffle(stream: Stream, order: &mut [u64]) {
     }
 }
 
+/// Windows of an epoch: rows that are shuffled among themselves and are in memory together, where
+/// not all rows are. A table that fits in one is shuffled as a whole. A larger one is cut into
+/// blocks of neighbouring rows, which are read at once; the blocks are shuffled, and then the rows
+/// of the blocks that fall into the same window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Windows {
+    /// Rows of a window: whole batches.
+    rows: usize,
+    /// Rows of a block.
+    block: usize,
+}
+
+/// Blocks in a window, at least: as many places of the data set are mixed in it.
+const BLOCKS: usize = 256;
+/// Most bytes of a block, unless one row has more.
+const BLOCK_BYTES: usize = 128 << 10;
+
+impl Windows {
+    /// Windows of about `bytes` for rows of `row_bytes` in batches of `batch` rows.
+    pub(crate) fn new(bytes: usize, row_bytes: usize, batch: usize) -> Self {
+        let batches = bytes / (row_bytes * batch).max(1);
+        let rows = batches.max(1) * batch;
+        let block = (rows / BLOCKS).min(BLOCK_BYTES / row_bytes.max(1));
+        Self {
+            rows,
+            block: block.max(1),
+        }
+    }
+
+    /// The windows of an order of rows.
+    pub(crate) fn cut<'a>(&self, order: &'a mut [u64]) -> std::slice::ChunksMut<'a, u64> {
+        order.chunks_mut(self.rows)
+    }
+
+    /// Which window the row at a place of the order is in.
+    pub(crate) const fn index(&self, place: usize) -> usize {
+        place / self.rows
+    }
+
+    /// The rows of a window; none behind the last.
+    pub(crate) fn rows<'a>(&self, order: &'a [u64], window: usize) -> &'a [u64] {
+        order.chunks(self.rows).nth(window).unwrap_or_default()
+    }
+}
+
+/// What is shuffled in an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shuffled {
+    /// The rows of a window.
+    Rows(usize),
+    /// The batches of a window.
+    Batches(usize),
+    /// The blocks of the table.
+    Blocks,
+}
+
+impl Shuffled {
+    /// A stream of its own for each. Windows past the 32,766th share theirs with earlier ones.
+    pub(crate) fn stream(self, seed: u64, epoch: u64) -> Stream {
+        let site = |window: usize, of: u16| match window {
+            0 => of,
+            _ => 1 + 2 * u16::try_from(window % 0x7FFE).unwrap_or(0) + of,
+        };
+        let site = match self {
+            Self::Rows(window) => site(window, 0),
+            Self::Batches(window) => site(window, 1),
+            Self::Blocks => u16::MAX,
+        };
+        Stream::new(seed, Purpose::Shuffle, site, epoch)
+    }
+}
+
 /// The training rows in the order of an epoch, which counts from 0.
-pub(crate) fn shuffle_epoch(seed: u64, epoch: u64, train: &[u64], order: &mut Vec<u64>) {
+pub(crate) fn shuffle_epoch(
+    seed: u64,
+    epoch: u64,
+    train: &[u64],
+    windows: &Windows,
+    order: &mut Vec<u64>,
+) {
     order.clear();
-    order.extend_from_slice(train);
-    shuffle(Stream::new(seed, Purpose::Shuffle, 0, epoch), order);
+    if train.len() <= windows.rows {
+        order.extend_from_slice(train);
+    } else {
+        let mut blocks: Vec<u64> = (0..train.len().div_ceil(windows.block) as u64).collect();
+        shuffle(Shuffled::Blocks.stream(seed, epoch), &mut blocks);
+        for block in blocks {
+            let rest = &train[index_of(block) * windows.block..];
+            order.extend_from_slice(&rest[..windows.block.min(rest.len())]);
+        }
+    }
+    for (index, window) in windows.cut(order).enumerate() {
+        shuffle(Shuffled::Rows(index).stream(seed, epoch), window);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::table::Targets;
 
     fn spec(test: f64, stratify: bool) -> SplitSpec {
         SplitSpec {
@@ -218,12 +325,43 @@ mod tests {
         let mut orders = Vec::new();
         for epoch in 0..3 {
             let mut order = Vec::new();
-            shuffle_epoch(1, epoch, &train, &mut order);
+            shuffle_epoch(1, epoch, &train, &Windows::new(1 << 20, 4, 8), &mut order);
             let mut sorted = order.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, train);
             orders.push(order);
         }
         assert!(orders[0] != orders[1] && orders[1] != orders[2]);
+    }
+
+    #[test]
+    fn epochs_in_windows_mix_far_rows_and_leave_none_out() {
+        let train: Vec<u64> = (0..100_003).map(|row| 2 * row).collect();
+        let windows = Windows::new(8_000, 4, 10);
+        assert_eq!(
+            windows,
+            Windows {
+                rows: 2_000,
+                block: 7
+            }
+        );
+        let (mut order, mut next) = (Vec::new(), Vec::new());
+        shuffle_epoch(1, 0, &train, &windows, &mut order);
+        shuffle_epoch(1, 1, &train, &windows, &mut next);
+        assert_ne!(order, next);
+        let place = |row: &u64| row / (2 * 7);
+        for window in order.chunks_exact(2_000) {
+            let blocks: HashSet<u64> = window.iter().map(place).collect();
+            assert!(blocks.len() <= 2_000 / 7 + 3, "a window holds whole blocks");
+            let (low, high) = (blocks.iter().min(), blocks.iter().max());
+            let span = high.unwrap() - low.unwrap();
+            assert!(span > 12_000, "{span} of 14,286 blocks apart");
+            let near = window
+                .windows(2)
+                .filter(|pair| place(&pair[0]) == place(&pair[1]));
+            assert!(near.count() < 40, "rows of a block are apart");
+        }
+        order.sort_unstable();
+        assert_eq!(order, train);
     }
 }

@@ -74,7 +74,7 @@ impl Predictor {
     pub fn predict(&mut self, features: Vec<f32>) -> Result<Vec<Vec<f32>>, EngineError> {
         let table = Arc::new(rows_of(&self.plan, features)?);
         let order: Vec<u64> = (0..table.rows() as u64).collect();
-        let lengths = Lengths::new(&self.plan, &table);
+        let lengths = Lengths::new(&self.plan, &table)?;
         let mut feed = self.feed.of(table, lengths);
         let mut predictions = vec![Vec::new(); order.len()];
         let batches = order.len().div_ceil(self.plan.rows * self.plan.shards);

@@ -1,27 +1,28 @@
 //! Rows through all steps, into the table that a run is fed with.
 
-use std::collections::HashSet;
-
 use super::Pipeline;
 use super::flow::{Flow, width};
+use crate::Chunks;
 use crate::chunk::{Chunk, Values};
 use crate::error::DataError;
 use crate::number;
-use crate::{Chunks, Limits};
 
-/// Which rows of a data set are held out.
+/// Which rows of a data set are held out: none, where it says nothing of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sides(HashSet<u64>);
+pub struct Sides(Vec<bool>);
 
 impl Sides {
-    /// These rows are.
+    /// Whether each row is.
     #[must_use]
-    pub fn held_out(rows: impl IntoIterator<Item = u64>) -> Self {
-        Self(rows.into_iter().collect())
+    pub const fn new(is_held_out: Vec<bool>) -> Self {
+        Self(is_held_out)
     }
 
     pub(super) fn is_held_out(&self, row: u64) -> bool {
-        self.0.contains(&row)
+        let row = usize::try_from(row).ok();
+        row.and_then(|row| self.0.get(row))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -71,29 +72,25 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Puts all rows through the fitted steps.
+    /// Puts all rows through the fitted steps, and gives them on part by part.
     ///
     /// # Errors
-    /// What is wrong with a row, or the limit that was passed.
-    pub fn prepare(
+    /// What is wrong with a row, and what `take` gives.
+    pub fn prepare<E: From<DataError>>(
         &mut self,
         chunks: Chunks<'_>,
         sides: &Sides,
-        limits: &Limits,
-    ) -> Result<Prepared, DataError> {
+        take: &mut dyn FnMut(Prepared) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.start(false);
-        let mut prepared = Prepared::default();
         for chunk in chunks {
-            self.take(chunk?, sides, &mut prepared, true)?;
-            let floats = (prepared.features.len() + prepared.targets.len()) as u64;
-            if floats * size_of::<f32>() as u64 > limits.table_bytes {
-                return Err(DataError::TooLarge(format!(
-                    "the rows need more than {} bytes of memory after all steps",
-                    limits.table_bytes
-                )));
+            for flow in self.cut(chunk?, sides) {
+                let mut prepared = Prepared::default();
+                self.finish(flow, &mut prepared, true)?;
+                take(prepared)?;
             }
         }
-        Ok(prepared)
+        Ok(())
     }
 
     /// Puts rows to predict through the fitted steps, chunk by chunk: [`Pipeline::predict_chunk`]
@@ -108,7 +105,9 @@ impl Pipeline {
     /// What is wrong with a row.
     pub fn predict_chunk(&mut self, chunk: Chunk) -> Result<Prepared, DataError> {
         let mut prepared = Prepared::default();
-        self.take(chunk, &Sides::default(), &mut prepared, false)?;
+        for flow in self.cut(chunk, &Sides::default()) {
+            self.finish(flow, &mut prepared, false)?;
+        }
         Ok(prepared)
     }
 
@@ -146,21 +145,18 @@ impl Pipeline {
         }
     }
 
-    fn take(
+    /// Puts rows through all steps and appends them.
+    fn finish(
         &mut self,
-        chunk: Chunk,
-        sides: &Sides,
+        flow: Flow,
         prepared: &mut Prepared,
         with_target: bool,
     ) -> Result<(), DataError> {
-        for flow in self.cut(chunk, sides) {
-            let mut flow = self.apply(self.steps.len(), flow)?;
-            if let Some(labels) = self.labels.as_mut().filter(|_| with_target) {
-                flow = super::Step::apply(labels, flow)?;
-            }
-            self.append(&flow, prepared, with_target)?;
+        let mut flow = self.apply(self.steps.len(), flow)?;
+        if let Some(labels) = self.labels.as_mut().filter(|_| with_target) {
+            flow = super::Step::apply(labels, flow)?;
         }
-        Ok(())
+        self.append(&flow, prepared, with_target)
     }
 
     /// Feature columns in order.

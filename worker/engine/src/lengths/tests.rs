@@ -1,6 +1,7 @@
 use stoker_model::Target;
 
 use super::*;
+use crate::order::{Shuffled, Windows, shuffle_epoch};
 use crate::table::Targets;
 
 /// Rows of up to 9 positions of 2 numbers, padded with 7.
@@ -37,7 +38,7 @@ fn lengths(rows: &[usize], shorter: &[u32]) -> Lengths {
         shorter,
         Some(7.0),
     );
-    Lengths::new(&plan.unwrap(), &table).unwrap()
+    Lengths::new(&plan.unwrap(), &table).unwrap().unwrap()
 }
 
 #[test]
@@ -65,9 +66,10 @@ fn an_epoch_has_every_row_once_in_batches_of_similar_length() {
     let mut orders = Vec::new();
     for epoch in [0, 1, 0] {
         let mut order = Vec::new();
-        crate::order::shuffle_epoch(5, epoch, &train, &mut order);
+        let windows = Windows::new(1 << 20, 4, 4);
+        shuffle_epoch(5, epoch, &train, &windows, &mut order);
         let last = order[1000..].to_vec();
-        lengths.arrange(5, epoch, 4, &mut order);
+        lengths.arrange(Shuffled::Batches(0).stream(5, epoch), 4, &mut order);
         assert_eq!(
             order[1000..],
             last,
@@ -93,7 +95,7 @@ fn an_epoch_has_every_row_once_in_batches_of_similar_length() {
 fn one_bucket_leaves_the_order_alone() {
     let mut lengths = lengths(&[3, 1, 2, 9, 4], &[]);
     let mut order = vec![4, 2, 0, 1, 3];
-    lengths.arrange(5, 0, 2, &mut order);
+    lengths.arrange(Shuffled::Batches(0).stream(5, 0), 2, &mut order);
     lengths.sort(&mut order);
     assert_eq!(order, [4, 2, 0, 1, 3]);
 }

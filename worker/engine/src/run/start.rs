@@ -70,9 +70,10 @@ impl Run {
         check_workers(workers, &plan)?;
         table.check(&plan.input)?;
         let mut rows = split(spec, &table)?;
-        let lengths = Lengths::new(&plan, &table);
+        let lengths = Lengths::new(&plan, &table)?;
         if let Some(lengths) = &lengths {
-            lengths.sort(&mut rows.test);
+            let windows = table.windows(plan.rows * plan.shards);
+            (windows.cut(&mut rows.test)).for_each(|window| lengths.sort(window));
         }
         let (steps_per_epoch, steps) = count_steps(&plan, rows.train.len())?;
         let table_rows = table.rows() as u64;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stoker_domain::spec::Apply;
 use stoker_model::{InputDescription, Plan, Target, compile_padded};
 
-use super::{Watch, as_rows, cpu, input, measure, numbers, run};
+use super::{Watch, as_rows, cpu, input, measure, numbers, on_disk, run};
 use crate::cpu::session::CpuSession;
 use crate::cpu::simd::Level;
 use crate::feed::Feed;
@@ -452,7 +452,12 @@ fn measured<'a>(plan: &Arc<Plan>, table: &Arc<Table>, resume: Option<&'a [u8]>) 
 
 #[test]
 fn runs_in_buckets_are_equal_to_the_bit() {
-    let table = table(83, 0);
+    // Windows of three batches.
+    let table = |filled| {
+        let table = Arc::into_inner(table(83, filled)).unwrap();
+        Arc::new(table.with_window_bytes(2_500))
+    };
+    let (table, other) = (table(0), table(2));
     for more in [
         r#", "virtual_shards": 4"#,
         r#", "accumulate": 2, "drop_last": true"#,
@@ -471,11 +476,13 @@ fn runs_in_buckets_are_equal_to_the_bit() {
             assert_eq!(watch.losses, watched.losses, "{threads} threads, {level:?}");
             assert!(given == expected, "{threads} threads, {level:?}");
         }
-        // What is predicted after a row's end is nobody's business.
-        let (given, _) = run(
-            &cpu(1, Level::detect()),
-            measured(&plan, &self::table(83, 2), None),
+        let (given, watch) = run(
+            &cpu(2, Level::detect()),
+            measured(&plan, &Arc::new(on_disk(&table)), None),
         );
+        assert!(watch.losses == watched.losses && given == expected, "file");
+        // What is predicted after a row's end is nobody's business.
+        let (given, _) = run(&cpu(1, Level::detect()), measured(&plan, &other, None));
         assert!(given == expected, "targets of padding");
     }
 }

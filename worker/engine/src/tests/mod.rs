@@ -4,6 +4,7 @@ mod autoencoder;
 mod clip;
 mod columns;
 mod determinism;
+mod disk;
 mod gradients;
 mod guard;
 mod images;
@@ -36,9 +37,10 @@ use stoker_model::{InputDescription, Plan, Target, compile, fit_metric};
 
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
+use crate::table::Row;
 use crate::{
     Control, Cpu, EngineError, Finished, MetricSource, Observer, Outcome, Run, RunInput,
-    StepReport, Table, TargetRows, Targets,
+    StepReport, Table, TableBuilder, TargetKind, TargetRows, Targets,
 };
 
 /// Numbers in -1 to 1.
@@ -80,6 +82,24 @@ fn as_rows(targets: &Targets) -> TargetRows<'_> {
         Targets::Values { values, .. } => TargetRows::Values(values),
         Targets::Features => unreachable!("the features are at hand"),
     }
+}
+
+/// The same table in a file, which is gone with it.
+fn on_disk(table: &Table) -> Table {
+    let mut builder = TableBuilder::new(table.kind(), 0, tempfile::tempfile);
+    let width = table.width();
+    let look = &mut |_, row: Row<'_>| {
+        let targets: Vec<f32> = match (table.kind(), row.targets) {
+            (TargetKind::Features, _) => Vec::new(),
+            (_, TargetRows::Classes(classes)) => classes.iter().map(|&x| x as f32).collect(),
+            (_, TargetRows::Values(values)) => values.to_vec(),
+        };
+        builder.push((row.features, width), (&targets, targets.len()))
+    };
+    table.visit(0..table.rows() as u64, look).unwrap();
+    let table = (builder.finish().unwrap()).with_window_bytes(table.window_bytes());
+    assert!(table.is_on_disk());
+    table
 }
 
 fn plan(model: &str, train: &str, width: usize, target: Target) -> Arc<Plan> {

@@ -89,9 +89,9 @@ fn predictions_are_what_was_measured() {
 #[test]
 fn a_table_may_come_with_its_sides() {
     let held_out: Vec<bool> = (0..ROWS).map(|row| row % 4 == 1).collect();
-    let table = Arc::unwrap_or_clone(table());
-    assert!(table.clone().with_held_out(vec![true]).is_err());
-    let table = table.with_held_out(held_out).unwrap();
+    let whole = || Arc::into_inner(table()).unwrap();
+    assert!(whole().with_held_out(vec![true]).is_err());
+    let table = whole().with_held_out(held_out).unwrap();
     let sides = split(&SplitSpec::default(), &table).unwrap();
     assert!(sides.test.iter().all(|row| row % 4 == 1));
     assert_eq!(sides.test.len() + sides.train.len(), ROWS);

@@ -14,7 +14,7 @@ use stoker_domain::spec::{Apply, SplitSpec};
 use stoker_model::{InputDescription, Plan, Target, compile};
 
 use super::columns::{describe, rows_of};
-use super::{Watch, cpu, finished, measure, numbers, targets};
+use super::{Watch, cpu, finished, measure, numbers, on_disk, targets};
 use crate::cpu::simd::Level;
 use crate::philox::{Purpose, Stream};
 use crate::{Cpu, EngineError, Finished, Preprocess, Run, RunInput, Table, Transform};
@@ -35,6 +35,8 @@ struct Case {
     target: Target,
     rows: usize,
     augmented: bool,
+    /// Bytes of the rows that are shuffled together.
+    window_bytes: usize,
 }
 
 /// A column of features that the model tells apart: name, numbers, and for ids their vocabulary.
@@ -257,8 +259,11 @@ fn case() -> impl Strategy<Value = Case> {
     ];
     let sizes = (1_u32..5, 0_u32..4, 10_usize..130);
     let switches = (any::<bool>(), any::<bool>(), any::<bool>());
-    let parts = (optimizer(), clip(), switches, any::<u32>());
-    (model, sizes, parts).prop_map(|(model, (shard, log, rows), (optimizer, clip, switches, seed))| {
+    // A batch in each, some batches, and all rows in one.
+    let window_bytes = select(vec![0, 2_000, 1 << 20]);
+    let parts = (optimizer(), clip(), switches, any::<u32>(), window_bytes);
+    (model, sizes, parts).prop_map(|(model, (shard, log, rows), parts)| {
+        let (optimizer, clip, switches, seed, window_bytes) = parts;
         let Model {
             model,
             shape,
@@ -295,6 +300,7 @@ fn case() -> impl Strategy<Value = Case> {
             rows,
             augmented: augmented && tokens.is_none() && columns.is_empty(),
             columns,
+            window_bytes,
         }
     })
 }
@@ -351,8 +357,17 @@ impl Job {
         let table = Table::new(features, width, targets(case.rows, case.target));
         Self {
             plan: Arc::new(plan),
-            table: Arc::new(table.unwrap()),
+            table: Arc::new(table.unwrap().with_window_bytes(case.window_bytes)),
             augmented: case.augmented,
+        }
+    }
+
+    /// The same with the rows in a file.
+    fn on_disk(&self) -> Self {
+        Self {
+            plan: Arc::clone(&self.plan),
+            table: Arc::new(on_disk(&self.table)),
+            augmented: self.augmented,
         }
     }
 
@@ -412,12 +427,20 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             0,
         )?;
     }
+    let from_file = job.on_disk();
+    for workers in [1, 4] {
+        let what = format!("{workers} workers, from a file");
+        same(what, from_file.run(&two, workers, None), 0)?;
+    }
     let checkpoints = watched.checkpoints.len();
     let picked = [0, checkpoints / 2, checkpoints.saturating_sub(1)];
     for (index, workers) in picked.into_iter().zip([1, 4, 2]) {
         if let Some((step, bytes)) = watched.checkpoints.get(index) {
             let what = format!("resumed after step {step} by {workers} workers");
             same(what, job.run(&two, workers, Some(bytes)), *step as usize)?;
+            let what = format!("resumed after step {step} from a file");
+            let resumed = from_file.run(&two, 1, Some(bytes));
+            same(what, resumed, *step as usize)?;
         }
     }
     Ok(())

@@ -103,7 +103,13 @@ fn check(optimizer: &str) {
     let batches = rows.len().div_ceil(BATCH);
     let mut order = Vec::new();
     for t in 0..20_usize {
-        shuffle_epoch(8, (t / batches) as u64, &rows, &mut order);
+        shuffle_epoch(
+            8,
+            (t / batches) as u64,
+            &rows,
+            &table.windows(BATCH),
+            &mut order,
+        );
         let start = t % batches * BATCH;
         let ids = &order[start..order.len().min(start + BATCH)];
         let features: Vec<f32> = ids

@@ -54,7 +54,7 @@ impl Data {
     ) -> Result<(Pipeline, Prepared), DataError> {
         let mut pipeline = Pipeline::new(spec, &self.schema).unwrap();
         let first = self.schema.rows - held_out;
-        let sides = Sides::held_out(first..self.schema.rows);
+        let sides = Sides::new((0..self.schema.rows).map(|row| row >= first).collect());
         let columns = pipeline.columns().to_vec();
         let limits = Limits::default();
         let mut open = || {
@@ -62,7 +62,16 @@ impl Data {
             read(source, &self.layout, &columns, &limits)
         };
         pipeline.fit(&mut open, &sides)?;
-        let prepared = pipeline.prepare(open()?, &sides, &limits)?;
+        let mut prepared = Prepared::default();
+        pipeline.prepare(open()?, &sides, &mut |part| {
+            prepared.width = part.width;
+            prepared.features.extend(part.features);
+            prepared.target_width = part.target_width;
+            prepared.targets.extend(part.targets);
+            prepared.ids.extend(part.ids);
+            prepared.held_out.extend(part.held_out);
+            Ok::<(), DataError>(())
+        })?;
         Ok((pipeline, prepared))
     }
 }
@@ -138,7 +147,7 @@ fn flows_are_cut_and_lose_nothing() {
         .next()
         .unwrap()
         .unwrap();
-    let flows = pipeline.cut(chunk, &Sides::held_out([4]));
+    let flows = pipeline.cut(chunk, &Sides::new(vec![false, false, false, false, true]));
     let ids: Vec<_> = flows.iter().map(|flow| flow.ids.clone()).collect();
     assert_eq!(ids, [vec![0, 1], vec![2, 3], vec![4]]);
     assert_eq!(flows[2].held_out, [true]);
