@@ -13,6 +13,8 @@ use std::process::{Command, Output};
 
 use harness::Bench;
 use serde_json::{Map, Value, json};
+use stoker::launch::Role;
+use stoker_domain::job::FailureKind;
 use stoker_domain::model::{Output as Predicted, Prediction};
 use stoker_domain::{ErrorCode, JobId, JobState};
 use stoker_sdk::{Header, IdempotencyKey, NewDataset, Upload, dataset::DataFormat};
@@ -182,6 +184,103 @@ async fn replay(bench: &Bench, job: JobId) {
     let key = IdempotencyKey::generate();
     let first = client.replay_job(job, &key).await.unwrap();
     assert_eq!(client.replay_job(job, &key).await.unwrap().id, first.id);
+}
+
+/// A module with a custom section of this byte, which changes nothing that it does.
+fn with_section(module: &[u8], byte: u8) -> Vec<u8> {
+    [module, &[0, 3, 1, b'n', byte]].concat()
+}
+
+/// One byte of data, plugin or spec, and the diff names it; one byte of what is stored, and the job
+/// says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_changed_byte_is_named() {
+    let bench = Bench::embedded().await;
+    let client = bench.client();
+    let module = std::fs::read(harness::plugins().join("augment.wasm")).unwrap();
+    for (version, byte) in [(2, 0), (3, 1)] {
+        let reference = format!("augment@{version}").parse().unwrap();
+        let upload = Upload::from_bytes(with_section(&module, byte));
+        client.create_plugin(&reference, &upload).await.unwrap();
+    }
+    let new = NewDataset {
+        name: "digits".to_owned(),
+        format: DataFormat::Csv,
+        header: Header::No,
+    };
+    let csv = digits_with_one_pixel_changed();
+    let changed = client
+        .create_dataset(&new, &Upload::from_bytes(csv))
+        .await
+        .unwrap();
+    assert_eq!(changed.version, 2);
+    let short = stoker::digits::SPEC
+        .replace("epochs = 30", "epochs = 2")
+        .replace("dataset = \"digits\"", "dataset = \"digits@1\"");
+    let of = |from: &str, to: &str| {
+        assert!(short.contains(from), "{from} isn't in the spec");
+        short.replace(from, to)
+    };
+    let specs = [
+        of("augment@1", "augment@2"),
+        of("augment@1", "augment@3"),
+        short.clone(),
+        of("digits@1", "digits@2"),
+        of("learning_rate = 0.003", "learning_rate = 0.002"),
+    ];
+    let mut jobs = Vec::new();
+    for spec in &specs {
+        let job = client.create_job_toml(spec).await.unwrap();
+        bench.weights(job.id).await;
+        jobs.push(job.id);
+    }
+    let plugins = client.diff_jobs(jobs[0], Some(jobs[1])).await.unwrap();
+    assert_eq!(plugins.equal, Some(true), "the section does nothing");
+    let names: Vec<&str> = plugins.plugins.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["augment@2", "augment@3"]);
+    assert!(plugins.data.is_none(), "{plugins:?}");
+    let data = client.diff_jobs(jobs[2], Some(jobs[3])).await.unwrap();
+    assert!(data.equal == Some(false) && data.data.is_some() && data.plugins.is_empty());
+    assert!(data.diverged.is_some(), "{data:?}");
+    let spec = client.diff_jobs(jobs[2], Some(jobs[4])).await.unwrap();
+    let names: Vec<&str> = spec.spec.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["train.optimizer.learning_rate"]);
+    assert!(spec.data.is_none() && spec.diverged.is_some());
+    tampered(bench, &changed.blake3).await;
+}
+
+/// The digits without their compression, and another number in one field.
+fn digits_with_one_pixel_changed() -> Vec<u8> {
+    let mut csv = Vec::new();
+    let mut packed = flate2::read::GzDecoder::new(stoker::digits::DATA);
+    std::io::Read::read_to_end(&mut packed, &mut csv).unwrap();
+    let at = csv.iter().position(|byte| *byte == b'5').unwrap();
+    csv[at] = b'6';
+    csv
+}
+
+/// A byte of a stored data set changes behind Stoker's back.
+async fn tampered(mut bench: Bench, blake3: &str) {
+    let stored = bench.data_dir().join("objects/datasets/local").join(blake3);
+    let mut bytes = std::fs::read(&stored).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    std::fs::write(&stored, bytes).unwrap();
+    // The rows of the job before aren't at hand any more.
+    let spec = stoker::digits::SPEC.replace("dataset = \"digits\"", "dataset = \"digits@2\"");
+    bench
+        .platform
+        .restart_in_good_order(Role::Up)
+        .await
+        .unwrap();
+    let job = bench.client().create_job_toml(&spec).await.unwrap();
+    let job = bench.client().wait_job(job.id).await.unwrap();
+    let failure = job.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Data);
+    assert!(
+        failure.message.contains("isn't what was stored"),
+        "{failure:?}"
+    );
 }
 
 /// A worker's settings say where its rows are, and change nothing else.

@@ -169,11 +169,11 @@ impl Inputs {
             .disk
             .fetch(&self.ports.objects, &location, dataset.size_bytes);
         let (file, hash) = fetched.await.map_err(|error| match error {
-            FetchError::Objects(object_store::Error::NotFound { .. }) => gone("the data set"),
+            FetchError::Objects(object_store::Error::NotFound { .. }) => lost(gone("the data set")),
             error => error.into(),
         })?;
         if hash.to_hex().as_str() != blake3 {
-            return Err(changed("the data set"));
+            return Err(lost(changed("the data set")));
         }
         let file = Arc::new(file);
         let entry = Arc::new(OnDisk::Dataset(file.clone()));
@@ -247,6 +247,12 @@ fn gone(what: &str) -> Failure {
         FailureKind::Platform,
         format!("{what} isn't there any more"),
     )
+}
+
+/// The same, where no other try would end better.
+fn lost(failure: Failure) -> Failure {
+    let message = format!("{}; upload it again", failure.message);
+    Failure::new(FailureKind::Data, message)
 }
 
 fn changed(what: &str) -> Failure {
