@@ -19,6 +19,7 @@ use rustix::fs::{Advice, fadvise};
 use stoker_data::{DataError, Header, Layout, Limits, Pipeline, Sides};
 use stoker_domain::JobSpec;
 use stoker_domain::dataset::DataFormat;
+use stoker_domain::job::Inputs;
 use stoker_domain::spec::Format;
 use stoker_engine::{
     Control, Cpu, EngineError, Finished, Observer, Outcome, Preprocess, Run, RunInput, StepReport,
@@ -75,7 +76,8 @@ fn load(path: &str, spec: &JobSpec) -> Fallible<([Arc<Table>; 2], Arc<Plan>, Fil
     let source = Box::new(File::open(path)?);
     let limits = Limits::default();
     let mut found = stoker_data::describe(source, DataFormat::Npz, Header::Auto, &limits)?;
-    let mut pipeline = Pipeline::new(spec, &found.schema).map_err(|e| format!("{e:?}"))?;
+    let mut pipeline =
+        Pipeline::new(spec, &found.schema, &Inputs::default()).map_err(|e| format!("{e:?}"))?;
     let layout = Layout {
         format: DataFormat::Npz,
         header: found.header,

@@ -3,6 +3,7 @@
 use stoker_data::Pipeline;
 use stoker_domain::FieldError;
 use stoker_domain::dataset::Schema;
+use stoker_domain::job::Inputs;
 use stoker_domain::spec::JobSpec;
 use stoker_model::Plan;
 
@@ -18,8 +19,12 @@ pub(crate) struct Compiled {
 ///
 /// # Errors
 /// One error per field that is wrong.
-pub(crate) fn compile(spec: &JobSpec, schema: &Schema) -> Result<Compiled, Vec<FieldError>> {
-    let pipeline = Pipeline::new(spec, schema)?;
+pub(crate) fn compile(
+    spec: &JobSpec,
+    schema: &Schema,
+    inputs: &Inputs,
+) -> Result<Compiled, Vec<FieldError>> {
+    let pipeline = Pipeline::new(spec, schema, inputs)?;
     let plan = stoker_model::compile_job(spec, pipeline.schema())?;
     Ok(Compiled {
         plan,

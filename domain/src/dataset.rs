@@ -33,11 +33,14 @@ pub enum DataFormat {
     /// Pictures in a tar, gzip or not: columns `image`, `label` (the folder that a picture is in)
     /// and `path`.
     Images,
+    /// A tokenizer of the library `tokenizers`, as its `tokenizer.json`: a row per id, in the column
+    /// `token`. The step `tokenise` takes it.
+    Tokenizer,
 }
 
 impl DataFormat {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Csv,
         Self::CsvGz,
         Self::Jsonl,
@@ -48,6 +51,7 @@ impl DataFormat {
         Self::Text,
         Self::TextGz,
         Self::Images,
+        Self::Tokenizer,
     ];
 
     /// The format that a file's name stands for.
@@ -70,6 +74,7 @@ impl DataFormat {
             (".tar.gz", Self::Images),
             (".tgz", Self::Images),
             (".tar", Self::Images),
+            ("tokenizer.json", Self::Tokenizer),
         ];
         known
             .into_iter()
@@ -91,6 +96,7 @@ impl DataFormat {
             Self::Text => "text",
             Self::TextGz => "text_gz",
             Self::Images => "images",
+            Self::Tokenizer => "tokenizer",
         }
     }
 }

@@ -51,6 +51,9 @@ pub struct JobDiff {
     pub data: Option<Differing>,
     /// The plugins' content, by BLAKE3.
     pub plugins: Vec<Differing>,
+    /// The tokenizers' content, by BLAKE3.
+    #[serde(default)]
+    pub tokenizers: Vec<Differing>,
     /// The engines' builds.
     pub build: Option<Differing>,
     /// The classes of the devices.
@@ -91,6 +94,7 @@ impl JobDiff {
                 b.inputs.dataset_blake3.as_str().into(),
             ),
             plugins: maps(&a.inputs.plugins, &b.inputs.plugins),
+            tokenizers: maps(&tokenizers(a), &tokenizers(b)),
             build: named("build", engine(|engine| &engine.build)),
             device_class: named("device_class", engine(|engine| &engine.device_class)),
             diverged: diverged(traces),
@@ -118,6 +122,12 @@ fn weights(job: &JobRecord) -> Option<&str> {
         .iter()
         .find(|file| file.name == WEIGHTS_FILE)?;
     Some(&weights.blake3)
+}
+
+fn tokenizers(job: &JobRecord) -> BTreeMap<String, String> {
+    let all = job.inputs.tokenizers.iter();
+    all.map(|(name, tokenizer)| (name.clone(), tokenizer.blake3.clone()))
+        .collect()
 }
 
 fn metrics(job: &JobRecord) -> BTreeMap<String, f64> {

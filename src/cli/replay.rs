@@ -62,6 +62,7 @@ fn text(diff: &JobDiff) -> String {
         ("spec", diff.spec.as_slice()),
         ("data", diff.data.as_slice()),
         ("plugins", &diff.plugins),
+        ("tokenizers", &diff.tokenizers),
         ("build", diff.build.as_slice()),
         ("device class", diff.device_class.as_slice()),
         ("metrics", &diff.metrics),

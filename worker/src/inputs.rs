@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use stoker_domain::dataset::DatasetRecord;
-use stoker_domain::job::{Failure, FailureKind, JobRecord};
+use stoker_domain::job::{Failure, FailureKind, JobRecord, TokenizerInput};
 use stoker_domain::port::CatalogKind;
 use stoker_domain::{Ref, TenantId, object};
 use stoker_plugins::{ArtifactKey, Host, LoadError, Plugin};
@@ -15,7 +15,7 @@ use stoker_plugins::{ArtifactKey, Host, LoadError, Plugin};
 use crate::config::Config;
 use crate::disk::{Disk, FetchError, Scratch};
 use crate::ports::Ports;
-use crate::prepare::{Fed, TableKey, feed};
+use crate::prepare::{Fed, Files, TableKey, feed};
 
 /// Most plugins that stay loaded.
 const PLUGINS_KEPT: usize = 64;
@@ -127,7 +127,7 @@ impl Inputs {
     }
 
     async fn fed(&self, job: &JobRecord, dataset: &DatasetRecord) -> Result<Arc<Fed>, Failure> {
-        let key = TableKey::of(&job.spec, dataset);
+        let key = TableKey::of(&job.spec, &job.inputs, dataset);
         if let Some(fed) = lock(&self.tables).get(&key) {
             return Ok(fed);
         }
@@ -135,9 +135,20 @@ impl Inputs {
         if let Some(OnDisk::Table(fed)) = on_disk.as_deref() {
             return Ok(fed.clone());
         }
-        let file = self.dataset_file(job, dataset).await?;
-        let (spec, record, disk) = (job.spec.clone(), dataset.clone(), self.disk.clone());
-        let read = tokio::task::spawn_blocking(move || feed(&spec, &record, &file, &disk));
+        let mut files = Files {
+            dataset: self.dataset_file(job, dataset).await?,
+            tokenizers: BTreeMap::new(),
+        };
+        for (name, TokenizerInput { blake3, .. }) in &job.inputs.tokenizers {
+            let object = object::dataset(&job.tenant, blake3);
+            let what = format!("the tokenizer {name}");
+            let file = self.fetch(&object, blake3, &what).await?;
+            files.tokenizers.insert(name.clone(), file);
+        }
+        let (spec, inputs) = (job.spec.clone(), job.inputs.clone());
+        let (record, disk) = (dataset.clone(), self.disk.clone());
+        let read =
+            tokio::task::spawn_blocking(move || feed((&spec, &inputs), &record, &files, &disk));
         let failed = "the reader failed in a way that is our bug";
         let fed = read
             .await

@@ -61,7 +61,7 @@ impl Model {
             columns: record.columns.clone(),
         };
         let spec = &record.spec;
-        let mut pipeline = Pipeline::new(spec, &schema).map_err(|errors| unfit(&errors))?;
+        let mut pipeline = Pipeline::new(spec, &schema, &record.inputs).map_err(|e| unfit(&e))?;
         pipeline
             .restore(&record.fitted)
             .map_err(|error| data(&error))?;

@@ -1,8 +1,10 @@
 //! From a data set's bytes to what the engine is fed with, by the steps of a job that make columns.
 
+use std::collections::BTreeMap;
+
 use stoker_data::{Chunks, DataError, Layout, Limits, Pipeline, Sides, is_by_batch};
 use stoker_domain::dataset::{Column, DatasetRecord, Schema};
-use stoker_domain::job::{Failure, FailureKind};
+use stoker_domain::job::{Failure, FailureKind, Inputs};
 use stoker_domain::spec::{JobSpec, PreprocessSpec};
 use stoker_engine::{Table, TableBuilder, TargetKind, hold_out};
 
@@ -22,20 +24,36 @@ pub(crate) struct Fed {
     pub(crate) labels: Option<Vec<String>>,
 }
 
+/// What a job's rows are made of.
+pub(crate) struct Files {
+    pub(crate) dataset: std::sync::Arc<Scratch>,
+    /// By `name@version`.
+    pub(crate) tokenizers: BTreeMap<String, Vec<u8>>,
+}
+
 /// What the rows that a job is fed with follow from: the data set's content, and what the job says
 /// of columns, steps and target.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TableKey(String);
 
 impl TableKey {
-    pub(crate) fn of(spec: &JobSpec, dataset: &DatasetRecord) -> Self {
+    pub(crate) fn of(spec: &JobSpec, inputs: &Inputs, dataset: &DatasetRecord) -> Self {
         let steps: Vec<&PreprocessSpec> = column_steps(spec).collect();
         let data = (&spec.data.features, &spec.data.target);
         // Where steps see the training rows, it matters which these are.
         let split = (!steps.is_empty()).then_some(&spec.data.split);
         let read = (dataset.format, dataset.header, dataset.delimiter);
         let takes_classes = spec.train.loss.takes_classes();
-        let key = (&dataset.blake3, read, data, steps, split, takes_classes);
+        let tokenizers = &inputs.tokenizers;
+        let key = (
+            &dataset.blake3,
+            read,
+            data,
+            steps,
+            tokenizers,
+            split,
+            takes_classes,
+        );
         Self(serde_json::to_string(&key).unwrap_or_default())
     }
 }
@@ -51,19 +69,22 @@ fn column_steps(spec: &JobSpec) -> impl Iterator<Item = &PreprocessSpec> {
 /// `user` when the steps don't fit, `data` when a row doesn't, `capacity` when there is no room for
 /// the rows.
 pub(crate) fn feed(
-    spec: &JobSpec,
+    (spec, inputs): (&JobSpec, &Inputs),
     dataset: &DatasetRecord,
-    file: &Scratch,
+    files: &Files,
     disk: &Disk,
 ) -> Result<Fed, Failure> {
-    let mut pipeline = Pipeline::new(spec, &dataset.schema).map_err(|errors| {
+    let mut pipeline = Pipeline::new(spec, &dataset.schema, inputs).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::new(FailureKind::User, lines.join("; "))
     })?;
+    for (name, file) in &files.tokenizers {
+        pipeline.give_tokenizer(name, file).map_err(wrong)?;
+    }
     let (layout, limits) = (Layout::from(dataset), Limits::default());
     let columns = pipeline.columns().to_vec();
     let mut open = || -> Result<Chunks<'_>, DataError> {
-        stoker_data::read(Box::new(file.reader()), &layout, &columns, &limits)
+        stoker_data::read(Box::new(files.dataset.reader()), &layout, &columns, &limits)
     };
     let mut sides = Sides::default();
     if pipeline.is_fitted() || !pipeline.keeps_rows() {

@@ -3,14 +3,14 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, post, web};
-use stoker_domain::dataset::DatasetRecord;
+use stoker_domain::dataset::{DataFormat, DatasetRecord};
 use stoker_domain::error::nearest;
-use stoker_domain::job::{Inputs, NewJob};
+use stoker_domain::job::{Inputs, NewJob, TokenizerInput};
 use stoker_domain::plugin::{PluginRecord, PluginRole, PluginState};
 use stoker_domain::port::{CatalogKind, Creation, Idempotency};
 use stoker_domain::spec::{Format, JobSpec};
 use stoker_domain::view::{JobView, Problem};
-use stoker_domain::{ErrorCode, JobId, JobRecord, Ref};
+use stoker_domain::{ErrorCode, FieldError, JobId, JobRecord, Ref};
 
 use super::catalog;
 use super::datasets::newest_dataset;
@@ -141,7 +141,14 @@ pub(super) async fn resolve(
     authorized: &Authorized<Make>,
     mut spec: JobSpec,
 ) -> Result<Resolved, ApiError> {
-    let dataset = find_dataset(authorized, &spec.data.dataset).await?;
+    let dataset = find_dataset(authorized, "data.dataset", &spec.data.dataset).await?;
+    if dataset.format == DataFormat::Tokenizer {
+        let message = format!(
+            "`{}` is a tokenizer; a data set of rows is needed",
+            spec.data.dataset
+        );
+        return Err(ApiError::invalid_field("data.dataset", message));
+    }
     spec.data.dataset.version = Some(dataset.version.to_string());
     let mut inputs = Inputs {
         dataset_blake3: dataset.blake3.clone(),
@@ -161,9 +168,20 @@ pub(super) async fn resolve(
         reference.version = Some(record.version);
         inputs.plugins.insert(reference.to_string(), record.blake3);
     }
+    for (index, step) in spec.preprocess.iter_mut().enumerate() {
+        let under = |error: FieldError| error.under(&format!("preprocess[{index}]"));
+        let given = step
+            .tokenizer()
+            .map_err(|e| ApiError::invalid(vec![under(e)]))?;
+        let Some(reference) = given else { continue };
+        let field = format!("preprocess[{index}].config.tokenizer");
+        let (reference, tokenizer) = find_tokenizer(authorized, &field, reference).await?;
+        step.set_tokenizer(&reference);
+        inputs.tokenizers.insert(reference.to_string(), tokenizer);
+    }
     // A large model takes a while to compile: not on a thread that serves requests.
     let compiled = tokio::task::spawn_blocking(move || {
-        compile(&spec, &dataset.schema).map(|compiled| Resolved {
+        compile(&spec, &dataset.schema, &inputs).map(|compiled| Resolved {
             spec,
             inputs,
             dataset,
@@ -174,8 +192,34 @@ pub(super) async fn resolve(
     compiled.map_err(ApiError::invalid)
 }
 
+/// The data set that holds a tokenizer, pinned to a version.
+async fn find_tokenizer(
+    authorized: &Authorized<Make>,
+    field: &str,
+    reference: Ref,
+) -> Result<(Ref, TokenizerInput), ApiError> {
+    let found = find_dataset(authorized, field, &reference).await?;
+    if found.format != DataFormat::Tokenizer {
+        let message = format!(
+            "`{reference}` is {}; a data set of format tokenizer is needed",
+            found.format.as_str()
+        );
+        return Err(ApiError::invalid_field(field, message));
+    }
+    let pinned = Ref {
+        version: Some(found.version.to_string()),
+        ..reference
+    };
+    let tokenizer = TokenizerInput {
+        blake3: found.blake3,
+        ids: found.schema.rows,
+    };
+    Ok((pinned, tokenizer))
+}
+
 async fn find_dataset(
     authorized: &Authorized<Make>,
+    field: &str,
     reference: &Ref,
 ) -> Result<DatasetRecord, ApiError> {
     let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
@@ -189,7 +233,7 @@ async fn find_dataset(
     let all: Vec<DatasetRecord> = catalog::all(app, CatalogKind::Dataset, tenant, "").await?;
     let known = all.iter().map(|r| (r.name.as_str(), r.version.to_string()));
     let message = missing("data set", reference, &known.collect::<Vec<_>>());
-    Err(ApiError::invalid_field("data.dataset", message))
+    Err(ApiError::invalid_field(field, message))
 }
 
 async fn find_plugin(

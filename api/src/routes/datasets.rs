@@ -283,7 +283,8 @@ pub(crate) async fn delete_dataset(
     let record = find(&authorized, &reference.to_string()).await?;
     let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
     catalog::refuse_while_used(app, tenant, &format!("`{reference}`"), |job| {
-        job.spec.data.dataset == reference
+        let name = reference.to_string();
+        job.spec.data.dataset == reference || job.inputs.tokenizers.contains_key(&name)
     })
     .await?;
     let (ports, key) = (&authorized.ports, reference.to_string());

@@ -71,14 +71,17 @@ async fn check_inputs(authorized: &Authorized<Make>, job: &JobRecord) -> Result<
             format!("{what} isn't there any more"),
         )),
     };
-    let reference = job.spec.data.dataset.to_string();
-    let dataset = catalog::get::<DatasetRecord>(app, CatalogKind::Dataset, tenant, &reference);
-    let dataset = dataset.await?.map(|record| record.blake3);
-    check(
-        format!("data set `{reference}`"),
+    let tokenizers = job.inputs.tokenizers.iter();
+    let tokenizers = tokenizers.map(|(name, tokenizer)| (name.clone(), &tokenizer.blake3));
+    let rows = (
+        job.spec.data.dataset.to_string(),
         &job.inputs.dataset_blake3,
-        dataset,
-    )?;
+    );
+    for (reference, blake3) in std::iter::once(rows).chain(tokenizers) {
+        let dataset = catalog::get::<DatasetRecord>(app, CatalogKind::Dataset, tenant, &reference);
+        let dataset = dataset.await?.map(|record| record.blake3);
+        check(format!("data set `{reference}`"), blake3, dataset)?;
+    }
     for (reference, blake3) in &job.inputs.plugins {
         let plugin = catalog::get::<PluginRecord>(app, CatalogKind::Plugin, tenant, reference);
         let plugin = plugin.await?.map(|record| record.blake3);

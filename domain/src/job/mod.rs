@@ -141,6 +141,18 @@ pub struct Inputs {
     pub dataset_blake3: String,
     /// BLAKE3 of each plugin's module, by `name@version`.
     pub plugins: BTreeMap<String, String>,
+    /// The tokenizers that steps were given, by `name@version` of their data sets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokenizers: BTreeMap<String, TokenizerInput>,
+}
+
+/// A tokenizer that a step was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenizerInput {
+    /// BLAKE3 of its file.
+    pub blake3: String,
+    /// Number of its ids: the largest, and one more.
+    pub ids: u64,
 }
 
 /// One try at running a job, under one lease.

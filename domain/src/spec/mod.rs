@@ -202,6 +202,30 @@ pub struct PreprocessSpec {
     pub apply: Apply,
 }
 
+impl PreprocessSpec {
+    /// The setting `tokenizer` of a step that tokenises: the data set that holds it.
+    ///
+    /// # Errors
+    /// At `config.tokenizer`, when it names none.
+    pub fn tokenizer(&self) -> Result<Option<Ref>, FieldError> {
+        let given = match self.builtin {
+            Some(Preprocessing::Tokenise) => self.config.get("tokenizer"),
+            _ => None,
+        };
+        let read = given.map(|given| {
+            serde_json::from_value(given.clone())
+                .map_err(|error| FieldError::new("config.tokenizer", error.to_string()))
+        });
+        read.transpose()
+    }
+
+    /// Sets it.
+    pub fn set_tokenizer(&mut self, reference: &Ref) {
+        let value = serde_json::Value::from(reference.to_string());
+        self.config.insert("tokenizer".to_owned(), value);
+    }
+}
+
 /// The built-in preprocessing steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -33,6 +33,7 @@ mod shared;
 mod sniff;
 mod statistics;
 mod text;
+mod tokenizer;
 
 use std::io::{Read, Seek};
 
@@ -185,6 +186,7 @@ pub fn describe<'a>(
         DataFormat::JsonlGz => Ok(jsonl::describe(gunzip(source, size, limits), limits)?.into()),
         DataFormat::Images => Ok(images::describe(&Shared::new(source), size, limits)?.into()),
         DataFormat::Parquet => Ok(parquet::describe(&Shared::new(source), size, limits)?.into()),
+        DataFormat::Tokenizer => Ok(tokenizer::describe(source, limits)?.into()),
     }
 }
 
@@ -238,6 +240,7 @@ pub fn read<'a>(
             images::read(&Shared::new(source), size, Some(schema), names, limits)?
         }
         DataFormat::Parquet => parquet::read(&Shared::new(source), size, schema, names, limits)?,
+        DataFormat::Tokenizer => tokenizer::read(source, names, limits)?,
     };
     Ok(Chunks::new(inner, limits).in_order(order))
 }

@@ -78,7 +78,11 @@ pub(crate) fn check(first: &[u8], format: DataFormat) -> Result<(), DataError> {
     }
     let (kind, inside) = (Kind::of(first), inside(first));
     match (format, kind, inside) {
-        (DataFormat::Csv | DataFormat::Jsonl | DataFormat::Text, None, _)
+        (
+            DataFormat::Csv | DataFormat::Jsonl | DataFormat::Text | DataFormat::Tokenizer,
+            None,
+            _,
+        )
         | (DataFormat::CsvGz | DataFormat::JsonlGz | DataFormat::TextGz, Some(Kind::Gzip), None)
         | (DataFormat::Parquet, Some(Kind::Parquet), _)
         | (DataFormat::Npy, Some(Kind::Npy), _)

@@ -27,6 +27,7 @@ mod window;
 use serde_json::{Map, Value};
 use stoker_domain::FieldError;
 use stoker_domain::dataset::{ColumnKind, Schema};
+use stoker_domain::job::Inputs;
 use stoker_domain::spec::{JobSpec, Loss, PreprocessSpec, Preprocessing, read_settings};
 
 pub use rows::{Prepared, Sides};
@@ -55,11 +56,12 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Describes what a job's steps make of a data set.
+    /// Describes what a job's steps make of a data set. Of `inputs` it looks at the tokenizers, whose
+    /// files [`Pipeline::give_tokenizer`] takes before any row.
     ///
     /// # Errors
     /// One error per step that is wrong, as in `preprocess[1].config.columns[0]`.
-    pub fn new(spec: &JobSpec, schema: &Schema) -> Result<Self, Vec<FieldError>> {
+    pub fn new(spec: &JobSpec, schema: &Schema, inputs: &Inputs) -> Result<Self, Vec<FieldError>> {
         let data = &spec.data;
         let held_out = data.split.count_held_out(schema.rows);
         let mut described = Described {
@@ -67,6 +69,7 @@ impl Pipeline {
             rows: Some([schema.rows.saturating_sub(held_out), held_out]),
             split: &data.split,
             target: data.target.as_deref(),
+            tokenizers: &inputs.tokenizers,
         };
         let mut widest = row_floats(schema);
         let mut steps = Vec::new();
@@ -174,6 +177,19 @@ impl Pipeline {
         };
         let columns = self.columns.iter();
         columns.filter(|name| !to_train(name)).cloned().collect()
+    }
+
+    /// Gives the file of a tokenizer, `name@version`, to the steps that need it.
+    ///
+    /// # Errors
+    /// When it isn't one.
+    pub fn give_tokenizer(&mut self, name: &str, file: &[u8]) -> Result<(), DataError> {
+        for (field, step) in &mut self.steps {
+            if step.tokenizer() == Some(name) {
+                step.give_tokenizer(file).map_err(|error| error.at(field))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether any step has to see the training rows.

@@ -1,9 +1,12 @@
 //! What a step that makes columns of columns is.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use stoker_domain::FieldError;
 use stoker_domain::dataset::{Column, ColumnKind, Schema, Statistics};
 use stoker_domain::error::nearest;
+use stoker_domain::job::TokenizerInput;
 use stoker_domain::spec::SplitSpec;
 
 use super::flow::Flow;
@@ -17,6 +20,8 @@ pub(crate) struct Described<'a> {
     pub(crate) split: &'a SplitSpec,
     /// The column to predict: steps leave it alone unless they are told to change it.
     pub(crate) target: Option<&'a str>,
+    /// The tokenizers that steps may name.
+    pub(crate) tokenizers: &'a BTreeMap<String, TokenizerInput>,
 }
 
 /// A step: settings, then what was taken from the training rows.
@@ -27,6 +32,19 @@ pub(crate) trait Step: Send {
     /// # Errors
     /// At the setting that is wrong, as in `config.columns[1]`.
     fn describe(&mut self, described: &mut Described<'_>) -> Result<(), FieldError>;
+
+    /// The tokenizer that it must be given before it sees any row.
+    fn tokenizer(&self) -> Option<&str> {
+        None
+    }
+
+    /// Takes the tokenizer's file.
+    ///
+    /// # Errors
+    /// When it isn't one.
+    fn give_tokenizer(&mut self, _: &[u8]) -> Result<(), DataError> {
+        Ok(())
+    }
 
     /// Whether rows have to be seen before any can be changed.
     fn is_fitted(&self) -> bool {

@@ -44,6 +44,11 @@ pub(super) enum Vocabulary {
     Bpe {
         tokenizer: Box<Tokenizer>,
     },
+    /// One that came from elsewhere, and whether it adds the marks of its own.
+    Given {
+        tokenizer: Box<Tokenizer>,
+        marks: bool,
+    },
 }
 
 /// Counts what a vocabulary is made of.
@@ -153,10 +158,13 @@ impl Vocabulary {
                 };
                 text.chars().map(id).collect()
             }
-            Self::Bpe { tokenizer } => {
-                let encoding = tokenizer.encode_fast(text, false);
-                encoding.map_err(|error| failed(&error))?.get_ids().to_vec()
-            }
+            Self::Bpe { tokenizer } => encode(tokenizer, text, false)?,
+            Self::Given { tokenizer, marks } => encode(tokenizer, text, *marks)?,
         })
     }
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str, marks: bool) -> Result<Vec<u32>, DataError> {
+    let encoding = tokenizer.encode_fast(text, marks);
+    Ok(encoding.map_err(|error| failed(&error))?.get_ids().to_vec())
 }

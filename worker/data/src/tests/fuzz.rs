@@ -62,6 +62,7 @@ fn samples() -> Vec<(DataFormat, Vec<u8>)> {
         (DataFormat::Jsonl, jsonl),
         (DataFormat::TextGz, gzip(b"some\nlines\n")),
         (DataFormat::Text, b"some\nlines\n".to_vec()),
+        (DataFormat::Tokenizer, crate::tokenizer::SAMPLE.into()),
         (DataFormat::Npz, npz(&[("x.npy", array.clone())])),
         (DataFormat::Npy, array),
         (

@@ -268,3 +268,24 @@ fn a_text_has_a_row_per_line() {
     let chunk = all(many.as_bytes(), DataFormat::Text, &["text"]);
     assert_eq!(chunk.rows, 200_000);
 }
+
+#[test]
+fn a_tokenizer_has_a_row_for_each_id() {
+    let bytes = crate::tokenizer::SAMPLE.as_bytes();
+    let chunk = all(bytes, DataFormat::Tokenizer, &["token"]);
+    let Values::Texts(texts) = &chunk.columns[0].values else {
+        panic!("texts")
+    };
+    let expected = ["[PAD]", "[UNK]", "[CLS]", "red", "", "blue"];
+    assert!(texts.iter().eq(expected), "{texts:?}");
+    for broken in ["{}", "[1", "{\"model\": {\"type\": \"BPE\"}}"] {
+        let found = describe(
+            boxed(broken.as_bytes()),
+            DataFormat::Tokenizer,
+            Header::Auto,
+            &Limits::default(),
+        );
+        let message = found.unwrap_err().to_string();
+        assert!(message.contains("tokenizer.json"), "{message}");
+    }
+}

@@ -8,6 +8,7 @@ use std::io::Cursor;
 
 use serde_json::Value;
 use stoker_domain::dataset::{DataFormat, DatasetRecord, Schema};
+use stoker_domain::job::{Inputs, TokenizerInput};
 use stoker_domain::spec::{Format, JobSpec};
 use stoker_domain::{FieldError, Timestamp};
 
@@ -21,6 +22,9 @@ pub(super) struct Data {
     text: String,
     layout: Layout,
     pub(super) schema: Schema,
+    /// The tokenizers that are there, and the files that are given.
+    inputs: Inputs,
+    files: Vec<(String, Vec<u8>)>,
 }
 
 impl Data {
@@ -43,7 +47,23 @@ impl Data {
             text: text.to_owned(),
             layout: Layout::from(&record),
             schema: found.schema,
+            inputs: Inputs::default(),
+            files: Vec::new(),
         }
+    }
+
+    /// With a tokenizer.
+    pub(super) fn with_tokenizer(mut self, name: &str, file: &str) -> Self {
+        let source = Box::new(Cursor::new(file.as_bytes().to_vec()));
+        let limits = Limits::default();
+        let found = describe(source, DataFormat::Tokenizer, Header::Auto, &limits).unwrap();
+        let tokenizer = TokenizerInput {
+            blake3: String::new(),
+            ids: found.schema.rows,
+        };
+        self.inputs.tokenizers.insert(name.to_owned(), tokenizer);
+        self.files.push((name.to_owned(), file.into()));
+        self
     }
 
     /// A pipeline fitted to the rows but the last `held_out`, and those rows.
@@ -52,7 +72,10 @@ impl Data {
         spec: &JobSpec,
         held_out: u64,
     ) -> Result<(Pipeline, Prepared), DataError> {
-        let mut pipeline = Pipeline::new(spec, &self.schema).unwrap();
+        let mut pipeline = Pipeline::new(spec, &self.schema, &self.inputs).unwrap();
+        for (name, file) in &self.files {
+            pipeline.give_tokenizer(name, file)?;
+        }
         let first = self.schema.rows - held_out;
         let sides = Sides::new((0..self.schema.rows).map(|row| row >= first).collect());
         let columns = pipeline.columns().to_vec();
@@ -99,7 +122,7 @@ pub(super) fn spec(data: &str, steps: &[&str]) -> JobSpec {
 
 /// What is wrong with a pipeline.
 pub(super) fn refusal(data: &Data, spec: &JobSpec) -> FieldError {
-    let Err(mut errors) = Pipeline::new(spec, &data.schema) else {
+    let Err(mut errors) = Pipeline::new(spec, &data.schema, &data.inputs) else {
         panic!("not refused")
     };
     errors.remove(0)
@@ -120,7 +143,7 @@ pub(super) fn predict(
     saved: &Value,
     rows: &Value,
 ) -> Result<Prepared, DataError> {
-    let mut pipeline = Pipeline::new(spec, &data.schema).unwrap();
+    let mut pipeline = Pipeline::new(spec, &data.schema, &data.inputs).unwrap();
     let text = serde_json::to_string(saved).unwrap();
     pipeline.restore(&serde_json::from_str(&text).unwrap())?;
     pipeline.start_predicting();
@@ -138,7 +161,7 @@ pub(super) fn predict(
 fn flows_are_cut_and_lose_nothing() {
     let data = Data::csv("a,b\n1,x\n2,y\n3,x\n4,z\n5,x\n");
     let spec = spec("target = \"a\"", &["builtin = \"one_hot\""]);
-    let mut pipeline = Pipeline::new(&spec, &data.schema).unwrap();
+    let mut pipeline = Pipeline::new(&spec, &data.schema, &data.inputs).unwrap();
     pipeline.rows_max = 2;
     let columns = pipeline.columns().to_vec();
     let source = Box::new(Cursor::new(data.text.as_bytes()));

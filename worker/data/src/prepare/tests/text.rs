@@ -106,3 +106,57 @@ fn byte_pairs_are_the_same_each_time() {
             .all(|&id| (2.0..300.0).contains(&id))
     );
 }
+
+#[test]
+fn a_given_tokenizer_is_used_as_it_is() {
+    let data = Data::csv("text,y\nRed blue,1\ngreen,2\nblue red red,3\n")
+        .with_tokenizer("words@1", crate::tokenizer::SAMPLE);
+    let step = |more: &str| {
+        format!("builtin = \"tokenise\"\nconfig = {{ tokenizer = \"words@1\", length = 4{more} }}")
+    };
+    let of = |more: &str| {
+        let spec = spec("target = \"y\"", &[&step(more)]);
+        let (pipeline, prepared) = data.prepare(&spec, 1).unwrap();
+        (spec, pipeline, prepared.features)
+    };
+    let (spec, pipeline, rows) = of("");
+    let expected = [[2, 3, 5, 0], [2, 1, 0, 0], [2, 5, 3, 3]].concat();
+    assert_eq!(
+        rows,
+        expected.iter().map(|&id| id as f32).collect::<Vec<f32>>()
+    );
+    let text = pipeline.schema().column("text").unwrap();
+    assert_eq!(text.statistics.as_ref().unwrap().max, 5.0);
+    // The model takes the tokenizer with it.
+    let again = serde_json::json!([{"text": "red green"}]);
+    let predicted = predict(&data, &spec, &pipeline.save(), &again).unwrap();
+    assert_eq!(predicted.features, [2.0, 3.0, 1.0, 0.0]);
+    let (_, _, plain) = of(", marks = false, padding = 1");
+    let expected = [[3, 5, 1, 1], [1, 1, 1, 1], [5, 3, 3, 1]].concat();
+    assert_eq!(
+        plain,
+        expected.iter().map(|&id| id as f32).collect::<Vec<f32>>()
+    );
+    for (more, field) in [
+        (", kind = \"bpe\"", "kind"),
+        (", vocabulary = 300", "vocabulary"),
+        (", lower = true", "lower"),
+        (", padding = 6", "padding"),
+    ] {
+        let spec = super::spec("target = \"y\"", &[&step(more)]);
+        assert_refused(&data, &spec, &format!("preprocess[0].config.{field}"), "");
+    }
+    for (config, field, part) in [
+        (
+            "tokenizer = \"other@1\"",
+            "tokenizer",
+            "no tokenizer `other@1`",
+        ),
+        ("marks = true", "marks", "goes with `tokenizer`"),
+        ("padding = 0", "padding", "goes with `tokenizer`"),
+    ] {
+        let step = format!("builtin = \"tokenise\"\nconfig = {{ {config} }}");
+        let spec = super::spec("target = \"y\"", &[&step]);
+        assert_refused(&data, &spec, &format!("preprocess[0].config.{field}"), part);
+    }
+}
