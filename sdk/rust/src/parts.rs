@@ -167,10 +167,12 @@ impl Client {
             begun.request = request.to_owned();
             memory.keep(&begun);
         }
-        memory.resumed(Progress {
-            bytes: view.offset,
-            total_bytes: view.size_bytes,
-        });
+        if view.offset > 0 {
+            memory.resumed(Progress {
+                bytes: view.offset,
+                total_bytes: view.size_bytes,
+            });
+        }
         Ok(Some((begun, view)))
     }
 
