@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use stoker_domain::{FieldError, PoolName};
-use stoker_infra::{ObjectConfig, RabbitConfig, RedisConfig, RelayConfig};
+use stoker_infra::{ObjectConfig, RabbitConfig, RedisConfig, RelayConfig, SourcesConfig};
 
 /// The settings of every role.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) relay: RelayConfig,
     /// Object storage; a directory under `data_dir` when no URL is given.
     pub(crate) objects: ObjectConfig,
+    /// Where data sets may be fetched from.
+    pub(crate) sources: SourcesConfig,
     /// The HTTP API.
     pub(crate) api: stoker_api::Config,
     /// The scheduler.
@@ -73,7 +75,10 @@ impl Config {
         let environment = config::Environment::with_prefix("STOKER")
             .prefix_separator("__")
             .separator("__")
-            .try_parsing(true);
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("sources.allow")
+            .with_list_parse_key("sources.private");
         let merged = builder
             .add_source(environment)
             .build()
@@ -90,6 +95,7 @@ impl Config {
         };
         let errors: Vec<FieldError> = under(self.scheduler.validate(), "scheduler")
             .chain(under(self.worker.validate(), "worker"))
+            .chain(under(self.sources.validate(), "sources"))
             .chain(under(self.api.validate().err().unwrap_or_default(), "api"))
             .collect();
         if errors.is_empty() {

@@ -83,6 +83,11 @@ impl Environment {
     }
 }
 
+/// A secret that the settings say is in that variable.
+pub(crate) fn secret(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn unset(what: &str, by: &str) -> io::Error {
     let told = format!("{what} isn't known: set one of {by}");
     io::Error::new(io::ErrorKind::NotFound, told)

@@ -11,6 +11,9 @@ use stoker_domain::time::Millis;
 /// Longest life of a presigned URL.
 const PRESIGNED_MAX_MS: u64 = 15 * 60 * 1000;
 
+/// Largest part of an upload that may be configured: parts are held in memory.
+const PART_MAX_BYTES: u64 = 1 << 30;
+
 /// How the API is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -56,6 +59,8 @@ pub struct Config {
     pub shutdown_timeout: Millis,
     /// Life of presigned URLs, at most 15 minutes.
     pub presigned_life: Millis,
+    /// Uploads in parts.
+    pub uploads: UploadsConfig,
     /// Event streams.
     pub events: EventsConfig,
     /// Whose tokens are accepted.
@@ -70,6 +75,20 @@ pub struct TlsConfig {
     pub certificates: PathBuf,
     /// PEM file with the private key.
     pub key: PathBuf,
+}
+
+/// Uploads in parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UploadsConfig {
+    /// Largest part, which is held in memory while it comes.
+    pub part_max_bytes: u64,
+    /// Most parts of an upload.
+    pub parts_max: usize,
+    /// Most uploads of a tenant that no data set was made of yet.
+    pub open_max: usize,
+    /// Life of an upload, from its creation.
+    pub life: Millis,
 }
 
 /// Event streams.
@@ -146,8 +165,20 @@ impl Default for Config {
             readiness_timeout: Millis(2_000),
             shutdown_timeout: Millis(10_000),
             presigned_life: Millis(PRESIGNED_MAX_MS),
+            uploads: UploadsConfig::default(),
             events: EventsConfig::default(),
             auth: AuthConfig::default(),
+        }
+    }
+}
+
+impl Default for UploadsConfig {
+    fn default() -> Self {
+        Self {
+            part_max_bytes: 8 << 20,
+            parts_max: 10_000,
+            open_max: 16,
+            life: Millis(86_400_000),
         }
     }
 }
@@ -203,6 +234,8 @@ impl Config {
             ("predictions_max", self.predictions_max),
             ("page_default", self.page_default),
             ("points_max", self.points_max),
+            ("uploads.parts_max", self.uploads.parts_max),
+            ("uploads.open_max", self.uploads.open_max),
             ("events.streams_max", self.events.streams_max),
             ("auth.cache_entries", self.auth.cache_entries),
         ] {
@@ -214,6 +247,7 @@ impl Config {
             ("upload_timeout", self.upload_timeout),
             ("readiness_timeout", self.readiness_timeout),
             ("presigned_life", self.presigned_life),
+            ("uploads.life", self.uploads.life),
             ("events.heartbeat", self.events.heartbeat),
             ("events.life", self.events.life),
         ] {
@@ -221,6 +255,9 @@ impl Config {
         }
         let in_page = self.page_default <= self.page_max;
         check(in_page, "page_max", "is below page_default".to_owned());
+        let part = (1..=PART_MAX_BYTES).contains(&self.uploads.part_max_bytes);
+        let message = format!("is not in 1 to {PART_MAX_BYTES}");
+        check(part, "uploads.part_max_bytes", message);
         let within = self.presigned_life.0 <= PRESIGNED_MAX_MS;
         check(within, "presigned_life", "at most 15m".to_owned());
         let poll = (10..=1_000).contains(&self.events.poll.0);

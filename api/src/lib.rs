@@ -17,7 +17,7 @@ mod server;
 
 pub use app::Ports;
 pub use auth::{Grant, KeyError, SigningKey};
-pub use config::{AuthConfig, Config, EventsConfig, TlsConfig};
+pub use config::{AuthConfig, Config, EventsConfig, TlsConfig, UploadsConfig};
 pub use openapi::document as openapi_document;
 pub use server::{ServeError, Server, serve};
 

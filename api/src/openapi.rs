@@ -9,8 +9,8 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, create_job, datasets, events, health, jobs, logs, metrics, plugins, predict,
-    preview, quote_job, replay, tokens,
+    artifacts, create_dataset, create_job, datasets, events, health, jobs, logs, metrics, plugins,
+    predict, preview, quote_job, replay, tokens, uploads,
 };
 
 /// Declares each route once: served and documented by the same line.
@@ -56,7 +56,12 @@ routes! {
     logs::list_logs,
     artifacts::list_artifacts,
     artifacts::get_artifact,
-    datasets::create_dataset,
+    uploads::create_upload,
+    uploads::get_upload,
+    uploads::head_upload,
+    uploads::append_upload,
+    uploads::delete_upload,
+    create_dataset::create_dataset,
     datasets::list_datasets,
     datasets::get_dataset,
     preview::preview_dataset,
@@ -114,7 +119,9 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
 fn methods(item: &PathItem) -> Vec<Method> {
     [
         (item.get.is_some(), Method::GET),
+        (item.head.is_some(), Method::HEAD),
         (item.post.is_some(), Method::POST),
+        (item.patch.is_some(), Method::PATCH),
         (item.delete.is_some(), Method::DELETE),
     ]
     .into_iter()

@@ -61,6 +61,16 @@ impl ApiError {
         Self::syntax(vec![FieldError::new(field, message)])
     }
 
+    /// A field that doesn't go with the present state: 409.
+    pub(crate) fn conflict_field(field: &str, message: impl Into<String>) -> Self {
+        let error = FieldError::new(field, message);
+        Self {
+            detail: error.to_string(),
+            errors: vec![error],
+            ..Self::new(ErrorCode::Conflict, "")
+        }
+    }
+
     pub(crate) fn not_found(what: impl fmt::Display) -> Self {
         Self::new(ErrorCode::NotFound, format!("there is no {what}"))
     }

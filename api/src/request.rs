@@ -33,8 +33,11 @@ impl TimeLimits {
     }
 
     fn of(self, request: &ServiceRequest) -> Duration {
-        let is_upload = request.method() == Method::POST
-            && matches!(request.path(), "/v1/datasets" | "/v1/plugins");
+        let is_upload = match *request.method() {
+            Method::POST => matches!(request.path(), "/v1/datasets" | "/v1/plugins"),
+            Method::PATCH => request.path().starts_with("/v1/uploads/"),
+            _ => false,
+        };
         if is_upload { self.upload } else { self.request }
     }
 }

@@ -201,6 +201,9 @@ pub struct DatasetRecord {
     pub blake3: String,
     /// Its length.
     pub size_bytes: u64,
+    /// Where its bytes were fetched from, without secrets; absent when they were uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Rows, columns and statistics.
     pub schema: Schema,
     /// When it was created.

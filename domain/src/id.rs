@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::time::Timestamp;
+
 /// Longest name of anything a user names, in bytes.
 pub const NAME_MAX_BYTES: usize = 64;
 
@@ -20,6 +22,9 @@ pub enum IdError {
     /// Not a job id.
     #[error("{0:?} is not a job id such as job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e")]
     Job(String),
+    /// Not an upload's id.
+    #[error("{0:?} is not an upload's id such as upload-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e")]
+    Upload(String),
     /// Not `name` or `name@version`.
     #[error("{0:?} is not a reference: a name, or name@version")]
     Ref(String),
@@ -112,49 +117,74 @@ name_type! {
     WorkerId
 }
 
-/// A job's id: sorts by creation time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct JobId(Uuid);
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $refused:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Uuid);
 
-impl JobId {
-    /// A new id, later in order than all ids made before it in this process.
+        impl $name {
+            /// A new id, later in order than all ids made before it in this process.
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0.simple())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let refused = || $refused(text.chars().take(80).collect());
+                let hex = text
+                    .strip_prefix($prefix)
+                    .filter(|hex| hex.len() == 32)
+                    .ok_or_else(refused)?;
+                Uuid::try_parse(hex).map(Self).map_err(|_| refused())
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+
+        text_schema!($name);
+    };
+}
+
+id_type! {
+    /// A job's id: sorts by creation time.
+    JobId, "job-", IdError::Job
+}
+id_type! {
+    /// An upload's id: sorts by creation time.
+    UploadId, "upload-", IdError::Upload
+}
+
+impl UploadId {
+    /// When it was made.
     #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
-    }
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "job-{}", self.0.simple())
-    }
-}
-
-impl FromStr for JobId {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        let refused = || IdError::Job(text.chars().take(80).collect());
-        let hex = text
-            .strip_prefix("job-")
-            .filter(|hex| hex.len() == 32)
-            .ok_or_else(refused)?;
-        Uuid::try_parse(hex).map(Self).map_err(|_| refused())
-    }
-}
-
-impl TryFrom<String> for JobId {
-    type Error = IdError;
-
-    fn try_from(text: String) -> Result<Self, IdError> {
-        text.parse()
-    }
-}
-
-impl From<JobId> for String {
-    fn from(id: JobId) -> Self {
-        id.to_string()
+    pub fn created_at(self) -> Timestamp {
+        let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |time| time.to_unix());
+        let ms = seconds.saturating_mul(1000) + u64::from(nanos / 1_000_000);
+        Timestamp::from_millis(0).plus_millis(ms)
     }
 }
 
@@ -209,5 +239,4 @@ impl From<Ref> for String {
     }
 }
 
-text_schema!(JobId);
 text_schema!(Ref);

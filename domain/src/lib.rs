@@ -18,11 +18,12 @@ pub mod tenant;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod time;
+pub mod upload;
 pub mod view;
 pub mod worker;
 
 pub use error::{ErrorCode, FieldError};
-pub use id::{JobId, PoolName, Ref, TenantId, WorkerId};
+pub use id::{JobId, PoolName, Ref, TenantId, UploadId, WorkerId};
 pub use job::{JobRecord, JobState};
 pub use spec::JobSpec;
 pub use time::{Clock, Timestamp};

@@ -1,11 +1,36 @@
 //! Where things lie in object storage. Keys hold no user's text but names that were checked.
 
-use crate::id::{JobId, TenantId};
+use crate::id::{JobId, TenantId, UploadId};
 
 /// A data set's bytes, by their BLAKE3.
 #[must_use]
 pub fn dataset(tenant: &TenantId, blake3: &str) -> String {
     format!("datasets/{tenant}/{blake3}")
+}
+
+/// All uploads of a tenant, each under its id.
+#[must_use]
+pub fn uploads(tenant: &TenantId) -> String {
+    format!("uploads/{tenant}")
+}
+
+/// An upload's record, a [`crate::upload::UploadRecord`].
+#[must_use]
+pub fn upload(tenant: &TenantId, id: UploadId) -> String {
+    format!("uploads/{tenant}/{id}/upload.json")
+}
+
+/// The parts of an upload.
+#[must_use]
+pub fn upload_parts(tenant: &TenantId, id: UploadId) -> String {
+    format!("uploads/{tenant}/{id}/parts")
+}
+
+/// The part of an upload that begins at `offset`: one name for each offset, so that of two clients
+/// who write there one comes first. Parts sort by offset.
+#[must_use]
+pub fn upload_part(tenant: &TenantId, id: UploadId, offset: u64) -> String {
+    format!("uploads/{tenant}/{id}/parts/{offset:020}")
 }
 
 /// A plugin's module as it was uploaded, by its BLAKE3.

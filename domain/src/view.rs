@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::dataset::DatasetRecord;
 use crate::error::{ErrorCode, FieldError};
-use crate::id::{JobId, Ref};
+use crate::id::{JobId, Ref, UploadId};
 use crate::job::{
     Attempt, Checkpoint, EngineIdentity, Event, Failure, Inputs, JobRecord, JobState, Outcome,
 };
@@ -213,6 +213,25 @@ pub struct DatasetList {
     /// Give this as `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// An upload in parts, as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UploadView {
+    /// The upload's id.
+    pub id: UploadId,
+    /// Length of the whole.
+    pub size_bytes: u64,
+    /// Bytes that are kept: where the next part begins.
+    pub offset: u64,
+    /// Most bytes of a part.
+    pub part_max_bytes: u64,
+    /// When it ends, whatever has come by then.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+    /// The data set that was made of it, `name@version`; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
 }
 
 /// The first rows of a data set.

@@ -207,11 +207,13 @@ fn saved(globals: &Globals, environment: &Environment) -> Result<Context, Failur
 }
 
 fn local(globals: &Globals, environment: &Environment) -> Result<Option<Context>, Failure> {
-    let data_dir = match &globals.data_dir {
-        Some(data_dir) => Some(data_dir.clone()),
-        None => environment.data_dir().ok(),
-    };
-    data_dir.map_or(Ok(None), |data_dir| read_local(&data_dir))
+    data_dir(globals, environment).map_or(Ok(None), |data_dir| read_local(&data_dir))
+}
+
+/// Where this machine's state is, when that is known.
+pub(crate) fn data_dir(globals: &Globals, environment: &Environment) -> Option<PathBuf> {
+    let given = globals.data_dir.clone();
+    given.or_else(|| environment.data_dir().ok())
 }
 
 /// A client for this command.
@@ -229,7 +231,7 @@ pub(crate) fn client(context: &Context) -> Result<Client, Failure> {
     Ok(Client::new(config)?)
 }
 
-fn read_toml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Failure> {
+pub(super) fn read_toml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Failure> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -247,7 +249,7 @@ fn read_toml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Fai
 }
 
 /// Replaces a file in one step; only its owner may read it.
-fn write_toml<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+pub(super) fn write_toml<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let text = toml::to_string(value).map_err(io::Error::other)?;
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new()

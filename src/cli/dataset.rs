@@ -1,40 +1,20 @@
 //! `stoker dataset`.
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 use futures::TryStreamExt;
 use stoker_domain::Ref;
-use stoker_domain::dataset::{Column, ColumnKind, DataFormat, DatasetRecord};
+use stoker_domain::dataset::{Column, ColumnKind, DatasetRecord};
 use stoker_sdk::view::{DatasetList, DatasetPreview};
-use stoker_sdk::{Header, IdempotencyKey, NewDataset, Upload};
 
 use super::exit::Failure;
-use super::pack::{self, Packed};
 use super::table::{Table, size, time};
-use super::{Session, argument, transfer};
-
-const HEADERS: [Header; 3] = [Header::Auto, Header::Yes, Header::No];
+use super::{Session, create_dataset};
 
 /// What to do with data sets.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatasetCommand {
-    /// Upload a file, or a folder of pictures, as the next version of a data set.
-    Create {
-        /// The data set's name.
-        name: String,
-        /// The file; a folder's pictures are packed first, labelled by the folders they are in.
-        file: PathBuf,
-        /// How it is written; told from the file's name when not given.
-        #[arg(long, value_parser = argument::one_of(&DataFormat::ALL, DataFormat::as_str))]
-        format: Option<DataFormat>,
-        /// Whether a CSV's first row names the columns; auto: if it holds no number.
-        #[arg(long, default_value = "auto", value_parser = argument::one_of(&HEADERS, Header::as_str))]
-        header: Header,
-        /// Upload at most once, however often this is run with the same key.
-        #[arg(long, value_name = "KEY")]
-        idempotency_key: Option<IdempotencyKey>,
-    },
+    /// Make the next version of a data set of a file, a folder of pictures, a URL or an object.
+    Create(create_dataset::Arguments),
     /// List data sets.
     List,
     /// Show a data set and its columns.
@@ -59,22 +39,10 @@ pub(crate) enum DatasetCommand {
 
 /// Runs a verb.
 pub(super) async fn run(command: DatasetCommand, session: &Session) -> Result<(), Failure> {
-    let Session { client, output } = session;
+    let Session { client, output, .. } = session;
     match command {
-        DatasetCommand::Create {
-            name,
-            file,
-            format,
-            header,
-            idempotency_key,
-        } => {
-            let new = New {
-                name,
-                file,
-                format,
-                header,
-            };
-            create(new, idempotency_key, session).await
+        DatasetCommand::Create(arguments) => {
+            print(&create_dataset::run(arguments, session).await?, session)
         }
         DatasetCommand::List => {
             let datasets: Vec<DatasetRecord> = client.datasets().try_collect().await?;
@@ -107,76 +75,6 @@ pub(super) async fn run(command: DatasetCommand, session: &Session) -> Result<()
     }
 }
 
-struct New {
-    name: String,
-    file: PathBuf,
-    format: Option<DataFormat>,
-    header: Header,
-}
-
-async fn create(new: New, key: Option<IdempotencyKey>, session: &Session) -> Result<(), Failure> {
-    let Session { client, output } = session;
-    let is_folder = new.file.is_dir();
-    let format = match new.format {
-        Some(DataFormat::Images) | None if is_folder => DataFormat::Images,
-        Some(other) if is_folder => {
-            return Err(Failure::input(format!(
-                "{}: a folder is packed as images, not as {}",
-                new.file.display(),
-                other.as_str()
-            )));
-        }
-        Some(format) => format,
-        None => told_by_name(&new.file)?,
-    };
-    // The packed folder stays until it was sent.
-    let packed = if is_folder {
-        Some(pack_shown(&new.file, session)?)
-    } else {
-        None
-    };
-    let path = packed.as_ref().map(|packed| packed.file.path().to_owned());
-    let bar = transfer::bar(output, &format!("uploading {}", new.file.display()));
-    let shown = bar.clone();
-    let mut upload = Upload::from_path(path.unwrap_or(new.file))
-        .with_progress(move |progress| transfer::show(&shown, progress));
-    if let Some(key) = key {
-        upload = upload.with_key(key);
-    }
-    let new = NewDataset {
-        name: new.name,
-        format,
-        header: new.header,
-    };
-    let outcome = client.create_dataset(&new, &upload).await;
-    bar.finish_and_clear();
-    print(&outcome?, session)
-}
-
-fn pack_shown(folder: &std::path::Path, session: &Session) -> Result<Packed, Failure> {
-    let bar = transfer::bar(&session.output, &format!("packing {}", folder.display()));
-    let packed = pack::pack(folder, |progress| transfer::show(&bar, progress));
-    bar.finish_and_clear();
-    let packed = packed?;
-    if packed.left_out > 0 {
-        session.output.note(&format!(
-            "{} pictures packed; {} other files left out",
-            packed.pictures, packed.left_out
-        ));
-    }
-    Ok(packed)
-}
-
-fn told_by_name(file: &std::path::Path) -> Result<DataFormat, Failure> {
-    DataFormat::of_file_name(&file.to_string_lossy()).ok_or_else(|| {
-        let known = DataFormat::ALL.map(DataFormat::as_str).join(", ");
-        Failure::input(format!(
-            "{}: its name doesn't tell its format; give --format, one of {known}",
-            file.display()
-        ))
-    })
-}
-
 fn print(record: &DatasetRecord, session: &Session) -> Result<(), Failure> {
     if session.output.json() {
         return session.output.document(record);
@@ -193,6 +91,9 @@ fn show(record: &DatasetRecord) -> String {
     table.field("rows", record.schema.rows.to_string());
     table.field("blake3", &record.blake3);
     table.field("created", time(record.created_at));
+    if let Some(source) = &record.source {
+        table.field("source", source);
+    }
     if let Some(delimiter) = record.delimiter {
         table.field("delimiter", format!("{delimiter:?}"));
     }
@@ -296,27 +197,4 @@ fn list(datasets: &[DatasetRecord]) -> String {
         ]);
     }
     table.render()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_format_is_told_by_the_file_name_or_must_be_given() {
-        assert_eq!(
-            told_by_name("a/digits.csv.gz".as_ref()),
-            Ok(DataFormat::CsvGz)
-        );
-        assert_eq!(
-            told_by_name("digits.parquet".as_ref()),
-            Ok(DataFormat::Parquet)
-        );
-        let failure = told_by_name("digits.xlsx".as_ref()).unwrap_err();
-        assert!(
-            failure.message.ends_with("npz, text, text_gz, images"),
-            "{}",
-            failure.message
-        );
-    }
 }

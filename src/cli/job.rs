@@ -152,7 +152,7 @@ enum Act {
 
 /// Runs a verb.
 pub(super) async fn run(command: JobCommand, session: &Session) -> Result<(), Failure> {
-    let Session { client, output } = session;
+    let Session { client, output, .. } = session;
     match command {
         JobCommand::Create(arguments) => create::run(&arguments, session).await,
         JobCommand::Quote(source) => {
@@ -241,7 +241,7 @@ async fn list(which: List, session: &Session) -> Result<(), Failure> {
 
 /// Does the same to each job, tells of each, and ends with the first failure.
 async fn act(act: Act, ids: Ids, session: &Session) -> Result<(), Failure> {
-    let Session { client, output } = session;
+    let Session { client, output, .. } = session;
     let mut failed = First::default();
     for id in ids.ids {
         let outcome = match act {
@@ -259,7 +259,7 @@ async fn act(act: Act, ids: Ids, session: &Session) -> Result<(), Failure> {
 }
 
 async fn delete(ids: Ids, session: &Session) -> Result<(), Failure> {
-    let Session { client, output } = session;
+    let Session { client, output, .. } = session;
     let mut failed = First::default();
     for id in ids.ids {
         match client.delete_job(id).await {

@@ -6,6 +6,7 @@
 mod argument;
 pub(crate) mod context;
 mod create;
+mod create_dataset;
 mod dataset;
 mod download;
 mod exit;
@@ -21,6 +22,7 @@ mod show;
 mod table;
 mod token;
 mod transfer;
+mod unfinished;
 mod wait;
 
 use std::path::PathBuf;
@@ -88,7 +90,7 @@ pub(crate) enum ClientCommand {
     /// Models of finished jobs: package, predict.
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Data sets: upload, list, delete.
+    /// Data sets: create, list, delete.
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
     /// Plugins: upload, list, delete.
@@ -113,6 +115,8 @@ pub(crate) enum ClientCommand {
 struct Session {
     client: Client,
     output: Output,
+    /// Where unfinished uploads are remembered, when there is such a place.
+    uploads_dir: Option<PathBuf>,
 }
 
 /// Runs a client command, tells why it failed if it did, and gives the process's exit code.
@@ -141,6 +145,7 @@ async fn dispatch(
         Ok(Session {
             client: context::connect(globals, environment)?,
             output: output.clone(),
+            uploads_dir: context::data_dir(globals, environment).map(|dir| dir.join("uploads")),
         })
     };
     match command {

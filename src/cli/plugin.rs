@@ -42,7 +42,7 @@ pub(crate) enum PluginCommand {
 
 /// Runs a verb.
 pub(super) async fn run(command: PluginCommand, session: &Session) -> Result<(), Failure> {
-    let Session { client, output } = session;
+    let Session { client, output, .. } = session;
     match command {
         PluginCommand::Create {
             plugin,

@@ -11,7 +11,7 @@ use super::{Session, show, wait};
 
 /// Runs a job again, waits for it and compares; fails when the weights aren't the same.
 pub(super) async fn run(id: JobId, no_wait: bool, session: &Session) -> Result<(), Failure> {
-    let Session { client, output } = session;
+    let Session { client, output, .. } = session;
     let replay = client.replay_job(id, &IdempotencyKey::generate()).await?;
     if no_wait {
         match output.json() {

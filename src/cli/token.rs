@@ -38,7 +38,7 @@ pub(crate) enum TokenCommand {
 
 /// Runs a verb.
 pub(super) async fn run(command: TokenCommand, session: &Session) -> Result<(), Failure> {
-    let Session { client, output } = session;
+    let Session { client, output, .. } = session;
     match command {
         TokenCommand::Create {
             subject,

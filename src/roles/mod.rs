@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use stoker_domain::port::KeySource;
-use stoker_infra::HttpKeySource;
+use stoker_infra::{HttpKeySource, RemoteSources};
 use stoker_worker::Predictions;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::environment;
 use crate::wiring::{SandboxedCompiler, World};
 
 pub(crate) use stop::until_asked;
@@ -36,6 +37,7 @@ pub(crate) async fn start_api(
         signer: world.signer.clone(),
         compiler: Arc::new(compiler),
         predictor: Arc::new(predictions),
+        sources: Arc::new(RemoteSources::new(&config.sources, environment::secret)?),
         relay: world.relay.clone(),
         keys: key_source.map(|source| Arc::new(source) as Arc<dyn KeySource>),
         clock: world.clock.clone(),

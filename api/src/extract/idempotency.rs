@@ -11,6 +11,7 @@ const HEADER: &str = "Idempotency-Key";
 const MAX_BYTES: usize = 128;
 
 /// The caller's name for this request: the same for each repeat.
+#[derive(Clone)]
 pub(crate) struct IdempotencyKey(pub(crate) String);
 
 impl FromRequest for IdempotencyKey {

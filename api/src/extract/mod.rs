@@ -2,10 +2,12 @@
 
 mod authorized;
 mod idempotency;
+mod offset;
 mod params;
-mod upload;
+mod spool;
 
 pub(crate) use authorized::{Authorized, Guarded, Look, Make, Public, Rule};
 pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use offset::{LENGTH_HEADER, OFFSET_HEADER, Offset};
 pub(crate) use params::{Params, path_name};
-pub(crate) use upload::{Announced, Upload, read_body};
+pub(crate) use spool::{Announced, Spool, Spooled, read_body};

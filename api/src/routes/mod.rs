@@ -1,6 +1,7 @@
 //! The handlers, one file per resource. `openapi` lists them once, for the server and the document.
 
 pub(crate) mod artifacts;
+pub(crate) mod create_dataset;
 pub(crate) mod create_job;
 pub(crate) mod datasets;
 pub(crate) mod events;
@@ -14,5 +15,8 @@ pub(crate) mod preview;
 pub(crate) mod quote_job;
 pub(crate) mod replay;
 pub(crate) mod tokens;
+pub(crate) mod uploads;
 
 mod catalog;
+mod dataset_version;
+mod upload_store;

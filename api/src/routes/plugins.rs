@@ -9,7 +9,7 @@ use stoker_domain::view::{PluginList, Problem};
 use stoker_domain::{ErrorCode, JobRecord, Ref, object};
 
 use super::catalog::{self, Once, Submitted};
-use super::datasets::too_many;
+use super::create_dataset::too_many;
 use crate::extract::{
     Announced, Authorized, IdempotencyKey, Look, Make, Params, path_name, read_body,
 };

@@ -12,7 +12,7 @@ use stoker_domain::port::{CatalogKind, JobFilter, JobStore, transition};
 use stoker_domain::tenant::Role;
 use stoker_domain::time::Clock;
 use stoker_domain::{JobId, TenantId};
-use stoker_infra::EmbeddedStore;
+use stoker_infra::{EmbeddedStore, RemoteSources, SourcesConfig};
 use tempfile::TempDir;
 
 use super::ports::{FakeClock, FakeCompiler, FakePredictor, FakeSigner, Recorder};
@@ -134,6 +134,7 @@ impl TestApp {
             signer: Some(Arc::new(FakeSigner)),
             compiler: compiler.clone(),
             predictor: Arc::new(FakePredictor),
+            sources: Arc::new(RemoteSources::new(&SourcesConfig::default(), |_| None).unwrap()),
             relay: relay.clone(),
             keys: None,
             clock: clock.clone(),

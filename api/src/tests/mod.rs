@@ -15,3 +15,5 @@ mod problems;
 mod quotes;
 mod replay;
 mod roles;
+mod sources;
+mod uploads;

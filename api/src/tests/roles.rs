@@ -2,11 +2,11 @@
 
 use stoker_domain::tenant::Role;
 
-use super::harness::{TestApp, send};
+use super::harness::{Answer, TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 31] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 36] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -82,6 +82,31 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 31] = [
         Some(Role::Viewer),
     ),
     (
+        "create_upload",
+        "POST",
+        "/v1/uploads",
+        Some(Role::Developer),
+    ),
+    ("get_upload", "GET", "/v1/uploads/{id}", Some(Role::Viewer)),
+    (
+        "head_upload",
+        "HEAD",
+        "/v1/uploads/{id}",
+        Some(Role::Viewer),
+    ),
+    (
+        "append_upload",
+        "PATCH",
+        "/v1/uploads/{id}",
+        Some(Role::Developer),
+    ),
+    (
+        "delete_upload",
+        "DELETE",
+        "/v1/uploads/{id}",
+        Some(Role::Developer),
+    ),
+    (
         "create_dataset",
         "POST",
         "/v1/datasets",
@@ -153,14 +178,20 @@ async fn every_route_lets_in_who_may_and_no_one_else() {
         // The job is there; all else that a path names isn't.
         let path = match name {
             "revoke_token" => path.to_owned(),
+            name if name.ends_with("_upload") => path.to_owned(),
             _ => path.replace("{id}", &id),
         };
         let Some(least) = least else {
             send(app.bare(method, &path)).await.expect(200);
             continue;
         };
+        // The answer to HEAD has no body.
+        let problem = |answer: Answer, status, code| match method {
+            "HEAD" => answer.expect(status),
+            _ => answer.expect_problem(status, code, ""),
+        };
         let bare = send(app.bare(method, &path)).await;
-        bare.expect_problem(401, "unauthenticated", "");
+        problem(bare, 401, "unauthenticated");
         // A replay is asked for by its key alone.
         let keyed = |request: reqwest::RequestBuilder| match name {
             "replay_job" => request.header("Idempotency-Key", "a key"),
@@ -176,9 +207,10 @@ async fn every_route_lets_in_who_may_and_no_one_else() {
             let request = app.request_as("acme", role, method, &path);
             let answer = send(keyed(request)).await;
             if role < least {
-                let answer = answer.expect_problem(403, "forbidden", "");
-                let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-                assert!(detail.contains(least.as_str()), "{name}: {detail}");
+                let answer = problem(answer, 403, "forbidden");
+                let told = String::from_utf8_lossy(&answer.body).into_owned();
+                let is_told = method == "HEAD" || told.contains(least.as_str());
+                assert!(is_told, "{name}: {told}");
             } else {
                 let expected = match (method, path.contains('{') || path.contains("job-x")) {
                     (_, true) => 404,
@@ -193,7 +225,7 @@ async fn every_route_lets_in_who_may_and_no_one_else() {
         if path.contains(&id) {
             let request = app.request_as("other", Role::Operator, method, &path);
             let answer = send(keyed(request)).await;
-            answer.expect_problem(404, "not_found", "");
+            problem(answer, 404, "not_found");
         }
     }
     assert_eq!(app.stored().await, before);

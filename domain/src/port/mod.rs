@@ -10,6 +10,7 @@ mod key_source;
 mod plugin_compiler;
 mod predictor;
 mod relay;
+mod sources;
 mod telemetry;
 mod work_queue;
 
@@ -22,6 +23,7 @@ pub use key_source::{KeySource, KeySourceError};
 pub use plugin_compiler::{CompileError, CompiledPlugin, PluginCompiler};
 pub use predictor::{PredictError, Predictor};
 pub use relay::Relay;
+pub use sources::{OpenSource, SourceError, SourceRequest, Sources};
 pub use telemetry::{Point, Telemetry};
 pub use work_queue::{
     Acknowledge, Deliveries, Delivery, Message, QueueError, QueueName, WorkQueue,

@@ -13,6 +13,7 @@ mod rabbit;
 mod redis;
 mod relay;
 mod setup;
+mod sources;
 #[cfg(feature = "test-servers")]
 pub mod testing;
 
@@ -25,3 +26,4 @@ pub use rabbit::{RabbitConfig, RabbitQueue};
 pub use redis::{RedisConfig, RedisStore};
 pub use relay::{OutboxRelay, RelayConfig};
 pub use setup::SetupError;
+pub use sources::{CredentialsConfig, RemoteSources, SecretRef, SourcesConfig};

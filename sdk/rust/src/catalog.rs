@@ -14,8 +14,8 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::key::IdempotencyKey;
 use crate::page;
-use crate::send::{CONTENT_BLAKE3, Call, JSON};
-use crate::upload::Upload;
+use crate::send::{Call, JSON};
+use crate::upload::{Prepared, Upload};
 
 /// Whether a CSV's first row names the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,9 +52,49 @@ pub struct NewDataset {
     pub header: Header,
 }
 
+/// A data set that the server is to fetch by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteDataset {
+    /// The name.
+    pub name: String,
+    /// How its bytes are written; told by the URI's name when absent.
+    pub format: Option<DataFormat>,
+    /// Whether a CSV's first row names the columns; ignored for other formats.
+    pub header: Header,
+    /// `https://…` or `s3://bucket/key`, as the server's operator allows.
+    pub from: String,
+    /// The operator's name of the credentials to fetch it with.
+    pub credentials: Option<String>,
+}
+
 impl Client {
-    /// Uploads a data set. When the newest version of that name has the same bytes, that one is
-    /// given back.
+    /// Makes a data set of what the server fetches. Under one key it is fetched once.
+    ///
+    /// # Errors
+    /// When the call fails: `invalid_input` when the source isn't allowed or there is nothing;
+    /// `unavailable` when it may be there later.
+    pub async fn create_dataset_from(
+        &self,
+        new: &RemoteDataset,
+        key: &IdempotencyKey,
+    ) -> Result<DatasetRecord> {
+        let mut url = self.url(&["v1", "datasets"]);
+        let pairs = [
+            ("name", Some(new.name.clone())),
+            (
+                "format",
+                new.format.map(|format| format.as_str().to_owned()),
+            ),
+            ("header", Some(new.header.as_str().to_owned())),
+            ("from", Some(new.from.clone())),
+            ("credentials", new.credentials.clone()),
+        ];
+        page::set_query(&mut url, pairs);
+        self.fetch(&Call::post(url, key).slow()).await
+    }
+
+    /// Uploads a data set; one of more than 16 MiB in parts, each of which is sent again alone when it
+    /// breaks. When the newest version of that name has the same bytes, that one is given back.
     ///
     /// # Errors
     /// When the file can't be read, its content isn't what the format says, or the call fails.
@@ -66,7 +106,11 @@ impl Client {
             ("header", Some(new.header.as_str().to_owned())),
         ];
         page::set_query(&mut url, pairs);
-        self.create_from(url, upload).await
+        let prepared = upload.prepare().await?;
+        if prepared.goes_in_parts() {
+            return self.create_of_parts(url, &prepared).await;
+        }
+        self.create_from(url, &prepared).await
     }
 
     /// A page of data sets, by name and version, from after `name@version`.
@@ -143,7 +187,7 @@ impl Client {
             ("version", Some(version.clone())),
         ];
         page::set_query(&mut url, pairs);
-        self.create_from(url, upload).await
+        self.create_from(url, &upload.prepare().await?).await
     }
 
     /// A page of plugins, by name and version, from after `name@version`.
@@ -244,20 +288,9 @@ impl Client {
         self.fetch(&Call::get(self.url(&["openapi.json"]))).await
     }
 
-    async fn create_from<T: DeserializeOwned>(&self, url: Url, upload: &Upload) -> Result<T> {
-        let prepared = upload.prepare().await?;
-        let call = Call::post(url, upload.key())
-            .header(CONTENT_BLAKE3, prepared.blake3.clone())
-            .header(
-                reqwest::header::CONTENT_LENGTH,
-                prepared.size_bytes.to_string(),
-            )
-            .header(
-                reqwest::header::CONTENT_TYPE,
-                "application/octet-stream".to_owned(),
-            )
-            .upload(&prepared);
-        self.fetch(&call).await
+    async fn create_from<T: DeserializeOwned>(&self, url: Url, prepared: &Prepared) -> Result<T> {
+        self.fetch(&Call::post(url, prepared.upload.key()).upload(prepared))
+            .await
     }
 
     async fn list_after<T: DeserializeOwned>(

@@ -28,20 +28,22 @@ mod events;
 mod jobs;
 mod key;
 mod page;
+mod parts;
 mod send;
 mod sse;
 mod upload;
 mod watch;
 
-pub use catalog::{Header, NewDataset};
+pub use catalog::{Header, NewDataset, RemoteDataset};
 pub use client::Client;
 pub use config::{ClientConfig, Retries, Timeouts};
 pub use error::{Error, Result};
 pub use jobs::{JobQuery, MetricQuery, SpecText};
 pub use key::IdempotencyKey;
+pub use parts::{Begun, UploadMemory};
 pub use upload::{Progress, Upload};
 
 pub use stoker_domain::{
-    ErrorCode, FieldError, JobId, JobSpec, JobState, Ref, Timestamp, dataset, job, plugin, spec,
-    tenant, view,
+    ErrorCode, FieldError, JobId, JobSpec, JobState, Ref, Timestamp, UploadId, dataset, job,
+    plugin, spec, tenant, view,
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use stoker_domain::ErrorCode;
@@ -22,8 +22,10 @@ const EXCERPT_MAX_CHARS: usize = 200;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const CONTENT_BLAKE3: HeaderName = HeaderName::from_static("content-blake3");
+pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
 /// One call of the API. Everything in it is the same in every try.
@@ -34,6 +36,7 @@ pub(crate) struct Call<'a> {
     accept: &'static str,
     headers: Vec<(HeaderName, String)>,
     body: Body<'a>,
+    is_slow: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +54,14 @@ impl<'a> Call<'a> {
             accept: JSON,
             headers: Vec::new(),
             body: Body::Empty,
+            is_slow: false,
+        }
+    }
+
+    pub(crate) fn patch(url: Url) -> Self {
+        Self {
+            method: Method::PATCH,
+            ..Self::get(url)
         }
     }
 
@@ -84,9 +95,17 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Waits as long for the answer as for that to an upload.
+    pub(crate) const fn slow(mut self) -> Self {
+        self.is_slow = true;
+        self
+    }
+
     pub(crate) fn upload(mut self, prepared: &'a Prepared) -> Self {
         self.body = Body::Upload(prepared);
-        self
+        self.header(CONTENT_BLAKE3, prepared.blake3.clone())
+            .header(CONTENT_LENGTH, prepared.size_bytes.to_string())
+            .header(CONTENT_TYPE, OCTETS.to_owned())
     }
 }
 
@@ -116,12 +135,19 @@ impl Client {
         }
     }
 
-    async fn try_fetch(&self, call: &Call<'_>) -> Result<Bytes, Failed> {
+    /// Sends a call once and holds its answer in memory.
+    pub(crate) async fn try_fetch(&self, call: &Call<'_>) -> Result<Bytes, Failed> {
         if let Body::Upload(prepared) = call.body {
             return self.try_upload(call, prepared).await;
         }
         let answer = async { self.collect(self.answer(call).await?).await };
-        self.within(self.timeouts().request, answer).await
+        let timeouts = self.timeouts();
+        let limit = if call.is_slow {
+            timeouts.upload_answer
+        } else {
+            timeouts.request
+        };
+        self.within(limit, answer).await
     }
 
     /// Sends a body of any length. Each chunk must be taken in time, and the answer must come in

@@ -1,6 +1,7 @@
 //! Bytes on their way to the server: from memory or a file, hashed first, sent in chunks.
 
 use std::fmt;
+use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,19 +11,22 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
 use reqwest::Body;
 use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::key::IdempotencyKey;
+use crate::parts::UploadMemory;
 
 /// Bytes per chunk.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// What is larger goes in parts, when it becomes a data set.
+const WHOLE_MAX_BYTES: u64 = 16 << 20;
 
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes sent or received; begins anew when a try failed.
+    /// Bytes sent or received; goes back to what arrived when a try failed.
     pub bytes: u64,
     /// Bytes in all.
     pub total_bytes: u64,
@@ -36,6 +40,9 @@ pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 pub struct Upload {
     source: Source,
     key: IdempotencyKey,
+    key_was_given: bool,
+    in_parts: bool,
+    memory: Option<Arc<dyn UploadMemory>>,
     progress: Option<OnProgress>,
 }
 
@@ -71,6 +78,9 @@ impl Upload {
         Self {
             source,
             key: IdempotencyKey::generate(),
+            key_was_given: false,
+            in_parts: false,
+            memory: None,
             progress: None,
         }
     }
@@ -79,6 +89,22 @@ impl Upload {
     #[must_use]
     pub fn with_key(mut self, key: IdempotencyKey) -> Self {
         self.key = key;
+        self.key_was_given = true;
+        self
+    }
+
+    /// In parts, whatever its size, so that it goes on where it broke. What is larger than 16 MiB is
+    /// sent so anyway, when it is for a data set.
+    #[must_use]
+    pub const fn in_parts(mut self) -> Self {
+        self.in_parts = true;
+        self
+    }
+
+    /// Remembers there how far an upload in parts is, so that another process can go on with it.
+    #[must_use]
+    pub fn with_memory(mut self, memory: impl UploadMemory + 'static) -> Self {
+        self.memory = Some(Arc::new(memory));
         self
     }
 
@@ -89,8 +115,23 @@ impl Upload {
         self
     }
 
+    /// Whether an upload of this was begun and remembered, and hasn't ended.
+    #[must_use]
+    pub fn is_remembered(&self) -> bool {
+        self.memory()
+            .is_some_and(|memory| memory.recall().is_some())
+    }
+
     pub(crate) const fn key(&self) -> &IdempotencyKey {
         &self.key
+    }
+
+    pub(crate) const fn key_was_given(&self) -> bool {
+        self.key_was_given
+    }
+
+    pub(crate) fn memory(&self) -> Option<&dyn UploadMemory> {
+        self.memory.as_deref()
     }
 
     /// Measures and hashes the bytes.
@@ -103,6 +144,8 @@ impl Upload {
             upload: self.clone(),
             size_bytes,
             blake3: blake3.to_hex().to_string(),
+            begins_at: 0,
+            total_bytes: size_bytes,
         })
     }
 }
@@ -120,6 +163,17 @@ async fn hash_file(path: &Path) -> Result<(u64, blake3::Hash)> {
         .map_err(|source| unreadable(path, source))
 }
 
+async fn read_at(path: &Path, offset: u64, length: u64) -> std::io::Result<Bytes> {
+    let mut file = File::open(path).await?;
+    file.seek(SeekFrom::Start(offset)).await?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).await?;
+    if bytes.len() as u64 == length {
+        return Ok(bytes.into());
+    }
+    Err(std::io::Error::other("it became shorter while it was sent"))
+}
+
 fn unreadable(path: &Path, source: std::io::Error) -> Error {
     Error::Io {
         path: path.display().to_string(),
@@ -127,15 +181,55 @@ fn unreadable(path: &Path, source: std::io::Error) -> Error {
     }
 }
 
-/// An upload of known length and hash.
+/// An upload, or a part of one, of known length and hash.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    upload: Upload,
+    pub(crate) upload: Upload,
     pub(crate) size_bytes: u64,
     pub(crate) blake3: String,
+    begins_at: u64,
+    total_bytes: u64,
 }
 
 impl Prepared {
+    /// Whether it is to be sent in parts.
+    pub(crate) const fn goes_in_parts(&self) -> bool {
+        self.size_bytes > 0 && (self.upload.in_parts || self.size_bytes > WHOLE_MAX_BYTES)
+    }
+
+    /// The part that begins at `offset`, of at most `max` bytes.
+    pub(crate) async fn part(&self, offset: u64, max: u64) -> Result<Self> {
+        let length = max.min(self.size_bytes.saturating_sub(offset));
+        let bytes = match &self.upload.source {
+            Source::Bytes(bytes) => {
+                let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                bytes.slice(place(offset)..place(offset + length))
+            }
+            Source::Path(path) => {
+                let read = read_at(path, offset, length).await;
+                read.map_err(|error| unreadable(path, error))?
+            }
+        };
+        Ok(Self {
+            size_bytes: bytes.len() as u64,
+            blake3: blake3::hash(&bytes).to_hex().to_string(),
+            upload: Upload {
+                source: Source::Bytes(bytes),
+                ..self.upload.clone()
+            },
+            begins_at: offset,
+            total_bytes: self.total_bytes,
+        })
+    }
+
+    /// Tells that so many bytes have arrived.
+    pub(crate) fn show(&self, bytes: u64) {
+        if let Some(progress) = &self.upload.progress {
+            let total_bytes = self.total_bytes;
+            progress(Progress { bytes, total_bytes });
+        }
+    }
+
     /// The body of one try, and a watch over it.
     pub(crate) async fn open(&self) -> Result<(Body, Watch)> {
         let (sent, seen) = watch::channel(0);
@@ -148,19 +242,20 @@ impl Prepared {
             }
         };
         let progress = self.upload.progress.clone();
-        let total_bytes = self.size_bytes;
+        let (begins_at, total_bytes) = (self.begins_at, self.total_bytes);
         let count = AtomicU64::new(0);
         let counted = chunks.inspect(move |chunk| {
             let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
             let bytes = count.fetch_add(length, Ordering::Relaxed) + length;
             sent.send_replace(bytes);
             if let Some(progress) = &progress {
+                let bytes = begins_at + bytes;
                 progress(Progress { bytes, total_bytes });
             }
         });
         let watch = Watch {
             seen,
-            total_bytes,
+            total_bytes: self.size_bytes,
             failure,
         };
         Ok((Body::wrap_stream(counted), watch))

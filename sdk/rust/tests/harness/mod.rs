@@ -1,5 +1,7 @@
 //! A server that answers as a test says, one request a connection, and remembers what it was asked.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -40,6 +40,7 @@ impl Data {
             delimiter: found.delimiter,
             blake3: String::new(),
             size_bytes: 0,
+            source: None,
             schema: found.schema.clone(),
             created_at: Timestamp::from_millis(0),
         };
