@@ -138,19 +138,20 @@ async fn a_table_becomes_a_model_that_is_used_and_replayed() {
         "{wrong}"
     );
 
-    predict_here(&bench, job.id, &list);
+    let table = "size,region\n120,north\n120,south\n,west\n";
+    predict_here(&bench, job.id, table, &list);
     replay(&bench, job.id).await;
     bench.platform.stop().await.unwrap();
 }
 
 /// On this machine, from one file: the same to the bit.
-fn predict_here(bench: &Bench, id: JobId, list: &[Prediction]) {
+fn predict_here(bench: &Bench, id: JobId, rows: &str, list: &[Prediction]) {
     let package = bench.data_dir().join("model.zip");
     let (id, path) = (id.to_string(), package.to_str().unwrap());
     let made = stoker(bench, &["model", "package", &id, "--out", path]);
     assert!(made.status.success(), "{}", text(&made.stderr));
     let table = bench.data_dir().join("rows.csv");
-    std::fs::write(&table, "size,region\n120,north\n120,south\n,west\n").unwrap();
+    std::fs::write(&table, rows).unwrap();
     let told = stoker(bench, &["model", "predict", path, table.to_str().unwrap()]);
     assert!(told.status.success(), "{}", text(&told.stderr));
     let lines: Vec<Prediction> = text(&told.stdout)
@@ -184,6 +185,71 @@ async fn replay(bench: &Bench, job: JobId) {
     let key = IdempotencyKey::generate();
     let first = client.replay_job(job, &key).await.unwrap();
     assert_eq!(client.replay_job(job, &key).await.unwrap().id, first.id);
+}
+
+const WORDS: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+    "normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": null, "decoder": null, "model": {"type": "WordLevel", "unk_token": "[UNK]",
+    "vocab": {"[PAD]": 0, "[UNK]": 1, "good": 2, "bad": 3, "day": 4, "night": 5}}}"#;
+
+/// A model takes the tokenizer that it was given along, to wherever it predicts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_given_tokenizer_goes_with_the_model() {
+    let bench = Bench::embedded().await;
+    let client = bench.client();
+    let rows = (0..60).map(|row| match row % 3 {
+        0 => "Good night,glad\n",
+        1 => "bad day,sad\n",
+        _ => "what a good day,glad\n",
+    });
+    let text = format!("text,mood\n{}", rows.collect::<String>());
+    for (name, format, bytes) in [
+        ("words", DataFormat::Tokenizer, WORDS.to_owned()),
+        ("moods", DataFormat::Csv, text),
+    ] {
+        let new = NewDataset {
+            name: name.to_owned(),
+            format,
+            header: Header::Auto,
+        };
+        let upload = Upload::from_bytes(bytes.into_bytes());
+        client.create_dataset(&new, &upload).await.unwrap();
+    }
+    let spec = r#"
+name = "moods"
+[data]
+dataset = "moods"
+target = "mood"
+padding = 0
+split = { test = 0.25 }
+[[preprocess]]
+builtin = "tokenise"
+config = { tokenizer = "words", length = 6 }
+[model]
+input = [6]
+layers = [{ type = "embedding", units = 8 }, { type = "global_avg_pool" }, { type = "linear", units = 2 }]
+[train]
+epochs = 30
+batch_size = 8
+loss = "cross_entropy"
+optimizer = { name = "adamw", learning_rate = 0.05 }
+[[metrics]]
+builtin = "accuracy"
+"#;
+    let job = client.create_job_toml(spec).await.unwrap();
+    let job = client.wait_job(job.id).await.unwrap();
+    let result = job.result.unwrap();
+    assert_eq!(result.metrics["test.accuracy"], 1.0);
+    let texts = ["A GOOD day", "BAD Day"];
+    let rows = texts.map(|text| json!({ "text": text }).as_object().unwrap().clone());
+    let list = client.predict(job.id, &rows).await.unwrap().predictions;
+    let labels = list.iter().map(|found| match &found.output {
+        Predicted::Class { label, .. } => label.clone().unwrap(),
+        other => panic!("{other:?}"),
+    });
+    assert!(labels.eq(["glad", "sad"]));
+    let table = format!("text\n{}\n", texts.join("\n"));
+    predict_here(&bench, job.id, &table, &list);
 }
 
 /// A module with a custom section of this byte, which changes nothing that it does.

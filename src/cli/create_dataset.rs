@@ -190,7 +190,7 @@ mod tests {
         );
         let failure = told_by_name("digits.xlsx".as_ref()).unwrap_err();
         assert!(
-            failure.message.ends_with("npz, text, text_gz, images"),
+            failure.message.ends_with("npz, text, text_gz, images, tokenizer"),
             "{}",
             failure.message
         );

@@ -14,7 +14,7 @@ use stoker_domain::model::{
 };
 use stoker_domain::port::PredictError;
 use stoker_domain::{ErrorCode, JobId};
-use stoker_worker::Model;
+use stoker_worker::{Model, check_names};
 
 use super::exit::{Exit, Failure};
 use super::{Session, argument};
@@ -235,7 +235,8 @@ fn predict_lines(model: &mut Model, columns: &[Column]) -> Result<(), Failure> {
         }
         let row = serde_json::from_str(&line)
             .map_err(|error| Failure::input(format!("line {number}: {error}")))?;
-        check_names(&columns, &row, number)?;
+        check_names(columns.iter().copied(), &row)
+            .map_err(|wrong| Failure::input(format!("line {number} {wrong}")))?;
         rows.push(row);
         if rows.len() == PREDICT_ROWS_MAX {
             send(&mut rows)?;
@@ -244,23 +245,6 @@ fn predict_lines(model: &mut Model, columns: &[Column]) -> Result<(), Failure> {
     send(&mut rows)?;
     tell_of_none(predicted);
     Ok(())
-}
-
-/// A row with none of the columns is a mistake, and would be one of missing values otherwise.
-fn check_names(columns: &[&Column], row: &Map<String, Value>, line: u64) -> Result<(), Failure> {
-    if columns.iter().any(|column| row.contains_key(&column.name)) {
-        return Ok(());
-    }
-    let names: Vec<&str> = columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .take(16)
-        .collect();
-    let told = format!(
-        "line {line} has none of the model's columns: {}",
-        names.join(", ")
-    );
-    Err(Failure::input(told))
 }
 
 fn tell_of_none(predicted: usize) {

@@ -27,7 +27,7 @@ mod worker;
 
 pub use config::Config;
 pub use device::calibrate;
-pub use model::Model;
+pub use model::{Model, check_names};
 pub use ports::Ports;
 pub use predict::Predictions;
 pub use worker::{StartError, run};

@@ -3,9 +3,11 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
 use stoker_data::{Chunk, DataError, Pipeline, is_by_batch};
 use stoker_domain::ErrorCode;
 use stoker_domain::dataset::{Column, Schema};
+use stoker_domain::error::nearest;
 use stoker_domain::model::{ModelRecord, Output, Prediction};
 use stoker_domain::port::PredictError;
 use stoker_domain::spec::{Loss, PreprocessSpec};
@@ -22,6 +24,43 @@ pub struct Model {
 /// Makes the plugins that a model was trained with.
 pub(crate) type MakePlugin<'a> =
     dyn Fn(&PreprocessSpec, &InputDescription) -> Result<Preprocess, EngineError> + 'a;
+
+/// That a row has a column of the model's at least, and has none misspelled: it would be taken for
+/// a missing value.
+///
+/// # Errors
+/// What is wrong with it, as in "has no column `size`, but `sise`: is it that?".
+pub fn check_names<'a>(
+    columns: impl IntoIterator<Item = &'a Column> + Clone,
+    row: &Map<String, Value>,
+) -> Result<(), String> {
+    let names = || {
+        columns
+            .clone()
+            .into_iter()
+            .map(|column| column.name.as_str())
+    };
+    if !names().any(|name| row.contains_key(name)) {
+        let list: Vec<&str> = names().take(16).collect();
+        return Err(format!(
+            "has none of the model's columns: {}",
+            list.join(", ")
+        ));
+    }
+    for given in row
+        .keys()
+        .filter(|given| names().all(|name| name != *given))
+    {
+        // Short names are near to each other without meaning the same.
+        let absent = names().filter(|name| name.len() > 2 && !row.contains_key(*name));
+        if let Some(near) = nearest(given, absent) {
+            return Err(format!(
+                "has no column `{near}`, but `{given}`: is it that?"
+            ));
+        }
+    }
+    Ok(())
+}
 
 impl Model {
     /// Loads a model on this machine's CPU, from what its job left.
@@ -200,5 +239,35 @@ fn unfit(errors: &[stoker_domain::FieldError]) -> PredictError {
     PredictError {
         code: ErrorCode::InvalidInput,
         message: format!("this build can't use the model: {}", lines.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stoker_domain::dataset::ColumnKind;
+
+    use super::*;
+
+    #[test]
+    fn names_that_are_misspelled_are_no_missing_values() {
+        let columns = ["size", "region", "x"].map(|name| Column {
+            name: name.to_owned(),
+            kind: ColumnKind::Float,
+            shape: Vec::new(),
+            statistics: None,
+            missing: 0,
+            categories: None,
+        });
+        let check = |row: Value| {
+            let row = row.as_object().cloned().unwrap_or_default();
+            check_names(&columns, &row).err().unwrap_or_default()
+        };
+        assert_eq!(check(json!({"size": 1, "x": 2, "kind": 3, "y": 4})), "");
+        assert_eq!(check(json!({"x": 1, "y": 2, "sizes": 3, "size": 4})), "");
+        let told = check(json!({"sise": 1, "region": 2}));
+        assert_eq!(told, "has no column `size`, but `sise`: is it that?");
+        let told = check(json!({"y": 1}));
+        assert_eq!(told, "has none of the model's columns: size, region, x");
     }
 }

@@ -16,7 +16,7 @@ use stoker_plugins::ArtifactKey;
 
 use crate::config::Config;
 use crate::inputs::{Cache, Inputs};
-use crate::model::Model;
+use crate::model::{Model, check_names};
 use crate::plugin_steps::PluginTransform;
 use crate::ports::Ports;
 use crate::worker::StartError;
@@ -117,7 +117,11 @@ impl Predictor for Predictions {
         let predicting = tokio::task::spawn_blocking(move || {
             let mut model = lock(&model);
             let columns = model.columns();
-            check_names(&columns, &rows)?;
+            for (number, row) in (1..).zip(&rows) {
+                check_names(&columns, row).map_err(|wrong| {
+                    refused(ErrorCode::InvalidInput, format!("row {number} {wrong}"))
+                })?;
+            }
             let columns: Vec<&Column> = columns.iter().collect();
             let chunk = chunk_of_json(&columns, &rows)
                 .map_err(|error| refused(error.code(), error.to_string()))?;
@@ -126,23 +130,6 @@ impl Predictor for Predictions {
         });
         predicting.await.map_err(|_| bug())?
     }
-}
-
-/// A name that no column has is a mistake, and would be taken for a missing value otherwise.
-fn check_names(columns: &[Column], rows: &[Map<String, Value>]) -> Result<(), PredictError> {
-    let names = || columns.iter().map(|column| column.name.as_str());
-    for (row, values) in (1..).zip(rows) {
-        if values.keys().any(|name| names().any(|known| known == name)) {
-            continue;
-        }
-        let list: Vec<&str> = names().take(16).collect();
-        let message = format!(
-            "row {row} has none of the model's columns: {}",
-            list.join(", ")
-        );
-        return Err(refused(ErrorCode::InvalidInput, message));
-    }
-    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

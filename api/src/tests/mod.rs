@@ -16,4 +16,5 @@ mod quotes;
 mod replay;
 mod roles;
 mod sources;
+mod tokenizers;
 mod uploads;
