@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 if ! "$python" -c 'import PIL, polars, pyarrow' 2>/dev/null; then
   "$(dirname "$python")/pip" install --quiet polars==2.1.0 pyarrow==26.0.1 pillow==13.0.0
 fi
-cargo build --quiet --release --package stoker-data --package stoker-worker --example bench-data --example bench-disk
+cargo build --quiet --release --package stoker-data --package stoker-engine --example bench-data --example bench-disk
 infra/data.sh mnist
 target=${CARGO_TARGET_DIR:-target}
 samples=${STOKER_SAMPLES_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/stoker/data}

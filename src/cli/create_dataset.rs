@@ -190,7 +190,9 @@ mod tests {
         );
         let failure = told_by_name("digits.xlsx".as_ref()).unwrap_err();
         assert!(
-            failure.message.ends_with("npz, text, text_gz, images, tokenizer"),
+            failure
+                .message
+                .ends_with("npz, text, text_gz, images, tokenizer"),
             "{}",
             failure.message
         );
