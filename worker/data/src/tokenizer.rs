@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use serde_json::Value;
 use stoker_domain::dataset::{Column, ColumnKind, Schema};
 use tokenizers::Tokenizer;
 
@@ -17,6 +18,10 @@ const COLUMN: &str = "token";
 const SIZE_MAX_BYTES: u64 = 64 << 20;
 /// Most ids.
 const IDS_MAX: usize = 1 << 20;
+/// Most that its normalizers may lengthen a text, as a factor.
+const GROWTH_MAX: usize = 64;
+/// Longest text that a tokenizer is given, in bytes: it holds some times as much.
+pub(crate) const TEXT_MAX_BYTES: usize = 4 << 20;
 /// What a tokenizer must get through before it is taken.
 const PROBES: [&str; 4] = ["", " ", "Hello, world 123!\n", "Grüße, 世界 🙂\u{0}\u{301}"];
 
@@ -59,13 +64,24 @@ pub(crate) fn read<'a>(
 /// A tokenizer that was found to work, without what it does about the length of texts: rows are cut
 /// and filled by the step that uses it.
 pub(crate) fn load(bytes: &[u8]) -> Result<Tokenizer, DataError> {
+    check(bytes)?;
     // The library panics on some files.
     let loaded = catch_unwind(AssertUnwindSafe(|| -> tokenizers::Result<Tokenizer> {
         let mut tokenizer = Tokenizer::from_bytes(bytes)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None)?;
+        let ids = tokenizer.get_vocab_size(true);
         for probe in PROBES {
-            tokenizer.encode_fast(probe, true)?;
+            let encoding = tokenizer.encode_fast(probe, true)?;
+            let mut beyond = encoding
+                .get_ids()
+                .iter()
+                .filter(|id| tokenizer.id_to_token(**id).is_none());
+            if let Some(id) = beyond.next() {
+                return Err(
+                    format!("it makes the id {id}, which none of its {ids} tokens has").into(),
+                );
+            }
         }
         Ok(tokenizer)
     }));
@@ -73,6 +89,40 @@ pub(crate) fn load(bytes: &[u8]) -> Result<Tokenizer, DataError> {
         Ok(Ok(tokenizer)) => Ok(tokenizer),
         Ok(Err(error)) => Err(broken(&error)),
         Err(_) => Err(broken(&"the library `tokenizers` fails on it")),
+    }
+}
+
+/// Refuses what would make ids of chance, or texts without bound.
+fn check(bytes: &[u8]) -> Result<(), DataError> {
+    let file: Value = serde_json::from_slice(bytes).map_err(|error| broken(&error))?;
+    let dropout = file.pointer("/model/dropout");
+    if dropout.is_some_and(|dropout| !dropout.is_null()) {
+        return Err(broken(
+            &"`model.dropout` makes ids by chance; set it to null",
+        ));
+    }
+    if growth(file.get("normalizer").unwrap_or(&Value::Null)) > GROWTH_MAX {
+        return Err(broken(&format_args!(
+            "its normalizers may lengthen a text more than {GROWTH_MAX}-fold"
+        )));
+    }
+    Ok(())
+}
+
+/// How much a normalizer may lengthen a text by what it puts in, at most, as a factor.
+fn growth(normalizer: &Value) -> usize {
+    let put_in = |field: &str| {
+        let text = normalizer.get(field).and_then(Value::as_str);
+        1 + text.map_or(0, str::len)
+    };
+    match normalizer.get("type").and_then(Value::as_str) {
+        Some("Replace") => put_in("content"),
+        Some("Prepend") => put_in("prepend"),
+        _ => {
+            let steps = normalizer.get("normalizers").and_then(Value::as_array);
+            let factors = steps.into_iter().flatten().map(growth);
+            factors.fold(1, usize::saturating_mul)
+        }
     }
 }
 

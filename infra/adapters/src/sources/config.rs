@@ -128,7 +128,9 @@ impl SourcesConfig {
     /// The settings, without those that have errors.
     fn read(&self) -> (Settings, Vec<FieldError>) {
         let (mut settings, mut errors) = (Settings::default(), Vec::new());
-        for (index, text) in self.allow.iter().enumerate() {
+        // A variable that is set to nothing is a list of one empty entry.
+        let given = |(_, text): &(usize, &String)| !text.is_empty();
+        for (index, text) in self.allow.iter().enumerate().filter(given) {
             match Rule::parse(text) {
                 Ok(rule) => settings.allow.push(rule),
                 Err(why) => {
@@ -137,7 +139,7 @@ impl SourcesConfig {
                 }
             }
         }
-        for (index, text) in self.private.iter().enumerate() {
+        for (index, text) in self.private.iter().enumerate().filter(given) {
             match text.parse() {
                 Ok(net) => settings.private.push(net),
                 Err(_) => {

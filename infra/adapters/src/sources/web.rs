@@ -167,7 +167,8 @@ impl Web {
 }
 
 fn not_public(why: &NotPublic) -> SourceError {
-    let message = format!("{why}, so that it isn't fetched; an operator can permit it");
+    let message =
+        format!("{why}, so that it isn't fetched; an operator can permit it by `sources.private`");
     refused("from", message)
 }
 
@@ -191,7 +192,9 @@ fn redirected(response: &Response, url: &Url) -> Result<Option<Url>, SourceError
     let location = response.headers().get(LOCATION);
     let location = location.and_then(|value| value.to_str().ok());
     let next = location.and_then(|location| url.join(location).ok());
-    let next = next.ok_or_else(|| "nowhere".to_owned()).and_then(checked);
+    let next = next
+        .ok_or_else(|| "is nowhere".to_owned())
+        .and_then(checked);
     next.map(Some).map_err(|why| {
         let message = format!("{} redirects to what {why}", shown(url));
         refused("from", message)

@@ -9,6 +9,7 @@ use tokenizers::tokenizer::{OffsetReferential, OffsetType};
 use tokenizers::{AddedToken, PreTokenizedString, PreTokenizer, Tokenizer};
 
 use crate::error::DataError;
+use crate::tokenizer::TEXT_MAX_BYTES;
 
 /// The id after a text's end.
 pub(super) const PADDING: u32 = 0;
@@ -159,6 +160,12 @@ impl Vocabulary {
                 text.chars().map(id).collect()
             }
             Self::Bpe { tokenizer } => encode(tokenizer, text, false)?,
+            Self::Given { .. } if text.len() > TEXT_MAX_BYTES => {
+                return Err(DataError::TooLarge(format!(
+                    "a text has {} bytes, at most {TEXT_MAX_BYTES} are given to a tokenizer",
+                    text.len()
+                )));
+            }
             Self::Given { tokenizer, marks } => encode(tokenizer, text, *marks)?,
         })
     }

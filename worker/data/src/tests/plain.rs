@@ -289,3 +289,45 @@ fn a_tokenizer_has_a_row_for_each_id() {
         assert!(message.contains("tokenizer.json"), "{message}");
     }
 }
+
+#[test]
+fn a_tokenizer_that_grows_texts_or_goes_by_chance_is_refused() {
+    let sample = crate::tokenizer::SAMPLE;
+    let replace = r#"{"type": "Replace", "pattern": {"Regex": "."}, "content": "aaaaaaa"}"#;
+    let sequence = |steps: usize| {
+        let steps = vec![replace; steps].join(", ");
+        format!(r#"{{"type": "Sequence", "normalizers": [{steps}]}}"#)
+    };
+    let lower = r#"{"type": "Lowercase"}"#;
+    let marks = r#""ids": [2]"#;
+    let found = |from: &str, to: &str| {
+        assert!(sample.contains(from), "{from}");
+        let text = sample.replace(from, to);
+        describe(
+            boxed(text.as_bytes()),
+            DataFormat::Tokenizer,
+            Header::Auto,
+            &Limits::default(),
+        )
+        .map_err(|error| error.to_string())
+    };
+    assert!(found(lower, &sequence(2)).is_ok(), "64-fold");
+    for (from, to, part) in [
+        (lower, sequence(3), "64-fold"),
+        (lower, sequence(9), "64-fold"),
+        (
+            lower,
+            format!(r#"{{"type": "Prepend", "prepend": "{}"}}"#, "x".repeat(64)),
+            "64-fold",
+        ),
+        (marks, r#""ids": [999999]"#.to_owned(), "id 999999"),
+        (
+            r#""type": "WordLevel","#,
+            r#""type": "WordLevel", "dropout": 0.5,"#.to_owned(),
+            "by chance",
+        ),
+    ] {
+        let message = found(from, &to).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+}
