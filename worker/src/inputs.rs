@@ -262,7 +262,10 @@ fn gone(what: &str) -> Failure {
 
 /// The same, where no other try would end better.
 fn lost(failure: Failure) -> Failure {
-    let message = format!("{}; upload it again", failure.message);
+    let message = format!(
+        "{}; delete that version and upload it again",
+        failure.message
+    );
     Failure::new(FailureKind::Data, message)
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Settings {
     /// Whether that tokenizer puts its own marks around a text, as `[CLS]` and `[SEP]`; it does
     /// unless rows are packed.
     marks: Option<bool>,
-    /// The id after a row's end; that tokenizer's, else 0.
+    /// The id after a row's end, where a tokenizer is given; 0 when absent, whatever its own is.
     padding: Option<u32>,
     /// What a token is; pieces of words when absent.
     kind: Option<TokenKind>,
