@@ -57,6 +57,7 @@ routes! {
     artifacts::list_artifacts,
     artifacts::get_artifact,
     uploads::create_upload,
+    uploads::list_uploads,
     uploads::get_upload,
     uploads::head_upload,
     uploads::append_upload,

@@ -12,6 +12,7 @@ pub mod job;
 pub mod model;
 pub mod object;
 pub mod plugin;
+pub mod pool;
 pub mod port;
 pub mod spec;
 pub mod tenant;

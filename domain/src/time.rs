@@ -76,12 +76,18 @@ impl From<Millis> for std::time::Duration {
     }
 }
 
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 % 1000 {
+            0 => write!(f, "{}s", self.0 / 1000),
+            _ => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
 impl Serialize for Millis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 % 1000 {
-            0 => serializer.collect_str(&format_args!("{}s", self.0 / 1000)),
-            _ => serializer.collect_str(&format_args!("{}ms", self.0)),
-        }
+        serializer.collect_str(self)
     }
 }
 

@@ -234,6 +234,13 @@ pub struct UploadView {
     pub dataset: Option<String>,
 }
 
+/// A list of uploads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UploadList {
+    /// The uploads.
+    pub uploads: Vec<UploadView>,
+}
+
 /// The first rows of a data set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DatasetPreview {

@@ -22,6 +22,13 @@ pub struct WorkerRecord {
     pub engine: EngineIdentity,
     /// Jobs it runs at a time.
     pub slots: u32,
+    /// Memory of each slot's device that a job may fill; 0 when it isn't known.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// Where it stands, from the outside in, such as rack and host: workers of a gang are put near
+    /// each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub place: Vec<String>,
     /// Takes no new jobs: finishes what it has, then leaves.
     pub draining: bool,
     /// Heartbeats of this life. The scheduler watches it change, so that no clocks are compared.
@@ -32,6 +39,45 @@ pub struct WorkerRecord {
     /// How fast it is, where that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<DeviceProfile>,
+}
+
+/// What its operators want of a worker. Kept apart from [`WorkerRecord`], which is the worker's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerOrder {
+    /// Version tag of this form.
+    pub record_version: u16,
+    /// What is wanted.
+    pub standing: Standing,
+    /// Who wants it.
+    pub by: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// What a worker may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It takes jobs.
+    #[default]
+    Open,
+    /// It takes no new jobs, and ends those that it has.
+    Cordoned,
+    /// It takes no new jobs; those that it has save a checkpoint and go on elsewhere.
+    Draining,
+}
+
+impl Standing {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 /// How fast a device is: what `stoker worker calibrate` measured, and what the times of a quote

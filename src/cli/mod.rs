@@ -1,4 +1,4 @@
-//! The client verbs: `stoker job|dataset|plugin|token|login|context|completions`.
+//! The client verbs: `stoker job|model|dataset|upload|plugin|token|login|context|completions`.
 //!
 //! Each verb is one call of the SDK and a way to show its answer. Where the server is found is in
 //! [`context`], how a command ends in [`exit`], how it speaks in [`output`].
@@ -23,6 +23,7 @@ mod table;
 mod token;
 mod transfer;
 mod unfinished;
+mod upload;
 mod wait;
 
 use std::path::PathBuf;
@@ -93,6 +94,9 @@ pub(crate) enum ClientCommand {
     /// Data sets: create, list, delete.
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
+    /// Unfinished uploads: list, delete.
+    #[command(subcommand)]
+    Upload(upload::UploadCommand),
     /// Plugins: upload, list, delete.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -152,6 +156,7 @@ async fn dispatch(
         ClientCommand::Job(command) => job::run(command, &session()?).await,
         ClientCommand::Model(command) => model::run(command, &session).await,
         ClientCommand::Dataset(command) => dataset::run(command, &session()?).await,
+        ClientCommand::Upload(command) => upload::run(command, &session()?).await,
         ClientCommand::Plugin(command) => plugin::run(command, &session()?).await,
         ClientCommand::Token(command) => token::run(command, &session()?).await,
         ClientCommand::Login(arguments) => {

@@ -236,6 +236,7 @@ pub(super) fn event(event: &Event) -> String {
             let wait = not_before.map_or_else(String::new, |at| format!(", not before {at}"));
             format!("{reason}{wait}")
         }
+        EventBody::Preempting { reason } => reason.clone(),
         EventBody::Inexact {} => {
             "another engine build or device class: the last bits may differ".to_owned()
         }
@@ -243,6 +244,7 @@ pub(super) fn event(event: &Event) -> String {
         EventBody::Failed { failure } => self::failure(failure),
         EventBody::Queued {}
         | EventBody::Pausing {}
+        | EventBody::Cancelling {}
         | EventBody::Paused {}
         | EventBody::Cancelled {} => String::new(),
     };

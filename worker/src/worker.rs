@@ -104,6 +104,8 @@ fn describe(config: &Config, ports: &Ports, pool: PoolName, incarnation: String)
             device_class: stoker_engine::device_class(),
         },
         slots: config.slots,
+        memory_bytes: 0,
+        place: Vec::new(),
         draining: false,
         beats: 0,
         registered_at: ports.clock.now(),

@@ -5,15 +5,16 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use stoker_domain::dataset::{DataFormat, DatasetRecord};
 use stoker_domain::error::nearest;
-use stoker_domain::job::{Inputs, NewJob, TokenizerInput};
+use stoker_domain::job::{Demand, Inputs, NewJob, TokenizerInput};
 use stoker_domain::plugin::{PluginRecord, PluginRole, PluginState};
 use stoker_domain::port::{CatalogKind, Creation, Idempotency};
 use stoker_domain::spec::{Format, JobSpec};
 use stoker_domain::view::{JobView, Problem};
+use stoker_domain::worker::WorkerRecord;
 use stoker_domain::{ErrorCode, FieldError, JobId, JobRecord, Ref};
 
-use super::catalog;
 use super::datasets::newest_dataset;
+use super::{catalog, quote_job};
 use crate::compile::{Compiled, compile};
 use crate::extract::{Announced, Authorized, IdempotencyKey, Make, read_body};
 use crate::problem::ApiError;
@@ -48,16 +49,30 @@ pub(crate) async fn create_job(
         return answer(creation, String::new());
     }
     let spec = parse(&body, format)?;
-    let Resolved { spec, inputs, .. } = resolve(&authorized, spec).await?;
+    let resolved = resolve(&authorized, spec).await?;
+    let workers = authorized.ports.jobs.workers(&resolved.spec.resources.pool);
+    let demand = demand(&resolved, &workers.await?);
+    let Resolved { spec, inputs, .. } = resolved;
     let new = NewJob {
         id: JobId::generate(),
         tenant: tenant.clone(),
         spec,
         inputs,
+        demand,
         replay_of: None,
         created_at: authorized.ports.clock.now(),
     };
     submit(&authorized, new, key, body_blake3).await
+}
+
+/// What the job needs of a pool that has these workers.
+fn demand(resolved: &Resolved, workers: &[WorkerRecord]) -> Demand {
+    let quote = quote_job::view(resolved, workers);
+    Demand {
+        memory_bytes: quote.peak_bytes,
+        expected_ms: quote.duration.and_then(|duration| duration.total_ms),
+        ..Demand::default()
+    }
 }
 
 /// Writes a new job, once for each key.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 use stoker_data::{DataError, Header, Limits};
@@ -11,12 +12,10 @@ use stoker_domain::{ErrorCode, FieldError, object};
 use tokio::io::AsyncReadExt;
 
 use super::catalog::{Once, Submitted};
-use super::datasets::newest_dataset;
+use super::datasets::{TRIES, newest_dataset, next_version};
 use crate::extract::{Authorized, IdempotencyKey, Make, Spooled};
 use crate::problem::ApiError;
 
-/// Versions tried against other uploads of the same name before giving up.
-const TRIES: usize = 16;
 /// Bytes sent to object storage at a time.
 const PART_BYTES: usize = 8 << 20;
 /// Parts in flight.
@@ -131,14 +130,16 @@ async fn store(
                 Submitted::Written | Submitted::Taken => Ok((newest.clone(), false)),
             };
         }
-        record.version = newest.map_or(1, |newest| newest.version + 1);
+        record.version = next_version(app, tenant, &record.name, newest.as_ref()).await?;
         put_bytes(&ports.objects, &location, spooled).await?;
         let key = format!("{}@{}", record.name, record.version);
         let new = (CatalogKind::Dataset, Some(key.as_str()));
         match once.clone().submit(app, tenant, new, &record).await? {
             Submitted::Written => {
                 // The last other version with these bytes may have been deleted in between.
-                put_bytes(&ports.objects, &location, spooled).await?;
+                if !has_size(&ports.objects, &location, spooled.size_bytes).await? {
+                    put_bytes(&ports.objects, &location, spooled).await?;
+                }
                 return Ok((record, true));
             }
             Submitted::Earlier(record) => return Ok((record, true)),
@@ -149,16 +150,48 @@ async fn store(
     Err(ApiError::unavailable(cause))
 }
 
+async fn has_size(
+    objects: &Arc<dyn ObjectStore>,
+    location: &Path,
+    size_bytes: u64,
+) -> Result<bool, ApiError> {
+    match objects.head(location).await {
+        Ok(meta) => Ok(meta.size == size_bytes),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the bytes are where their hash says. They are read: a damaged object is found out, and
+/// uploading the same bytes mends it.
+async fn is_whole(
+    objects: &Arc<dyn ObjectStore>,
+    location: &Path,
+    spooled: &Spooled,
+) -> Result<bool, ApiError> {
+    if !has_size(objects, location, spooled.size_bytes).await? {
+        return Ok(false);
+    }
+    let mut bytes = match objects.get(location).await {
+        Ok(found) => found.into_stream(),
+        Err(object_store::Error::NotFound { .. }) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let mut hasher = blake3::Hasher::new();
+    while let Some(chunk) = bytes.try_next().await? {
+        hasher.update(&chunk);
+    }
+    Ok(hasher.finalize().to_hex().as_str() == spooled.blake3)
+}
+
 /// Puts the bytes where their hash says, unless they are there.
 async fn put_bytes(
     objects: &Arc<dyn ObjectStore>,
     location: &Path,
     spooled: &Spooled,
 ) -> Result<(), ApiError> {
-    match objects.head(location).await {
-        Ok(meta) if meta.size == spooled.size_bytes => return Ok(()),
-        Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
+    if is_whole(objects, location, spooled).await? {
+        return Ok(());
     }
     let file = spooled.file.reopen().map_err(ApiError::unavailable)?;
     let mut file = tokio::fs::File::from_std(file);

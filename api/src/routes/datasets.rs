@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, delete, get, web};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use stoker_domain::dataset::DatasetRecord;
-use stoker_domain::port::CatalogKind;
+use stoker_domain::port::{CatalogKind, Expect, Put};
 use stoker_domain::view::{DatasetList, Problem};
 use stoker_domain::{Ref, TenantId, object};
 
@@ -12,6 +12,9 @@ use super::catalog;
 use crate::app::App;
 use crate::extract::{Authorized, Look, Make, Params, path_name};
 use crate::problem::ApiError;
+
+/// Times a write is tried against those of others before giving up.
+pub(super) const TRIES: usize = 16;
 
 /// The newest version of that name.
 pub(super) async fn newest_dataset(
@@ -22,6 +25,47 @@ pub(super) async fn newest_dataset(
     let prefix = format!("{name}@");
     let all: Vec<DatasetRecord> = catalog::all(app, CatalogKind::Dataset, tenant, &prefix).await?;
     Ok(all.into_iter().max_by_key(|record| record.version))
+}
+
+/// The version that comes after `newest` of a data set. What was deleted counts: its number isn't
+/// given to other bytes. Look for `newest` first, see [`mark_deleted`].
+pub(super) async fn next_version(
+    app: &App,
+    tenant: &TenantId,
+    name: &str,
+    newest: Option<&DatasetRecord>,
+) -> Result<u64, ApiError> {
+    let deleted: u64 = catalog::get(app, CatalogKind::DatasetMark, tenant, name)
+        .await?
+        .unwrap_or(0);
+    Ok(newest.map_or(0, |newest| newest.version).max(deleted) + 1)
+}
+
+/// Keeps in mind that a version was there.
+async fn mark_deleted(
+    app: &App,
+    tenant: &TenantId,
+    record: &DatasetRecord,
+) -> Result<(), ApiError> {
+    let (kind, catalog) = (CatalogKind::DatasetMark, &app.ports.catalog);
+    for _ in 0..TRIES {
+        let found = catalog.get(kind, tenant, &record.name).await?;
+        let marked = found.as_ref().and_then(|entry| entry.value.as_u64());
+        if marked.is_some_and(|version| version >= record.version) {
+            return Ok(());
+        }
+        let expect = found.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
+        let value = record.version.into();
+        if catalog
+            .put(kind, tenant, &record.name, &value, expect)
+            .await?
+            == Put::Written
+        {
+            return Ok(());
+        }
+    }
+    let cause = format!("others delete versions of {} at the same time", record.name);
+    Err(ApiError::unavailable(cause))
 }
 
 /// The tenant's data sets, all versions, by name.
@@ -85,6 +129,8 @@ pub(crate) async fn delete_dataset(
     })
     .await?;
     let (ports, key) = (&authorized.ports, reference.to_string());
+    // First the mark: whoever finds the version gone then finds that it was there.
+    mark_deleted(app, tenant, &record).await?;
     ports
         .catalog
         .delete(CatalogKind::Dataset, tenant, &key)

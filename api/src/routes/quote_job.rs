@@ -38,7 +38,7 @@ pub(crate) async fn quote_job(
     Ok(web::Json(view(&resolved, &workers)))
 }
 
-fn view(resolved: &Resolved, workers: &[WorkerRecord]) -> JobQuote {
+pub(super) fn view(resolved: &Resolved, workers: &[WorkerRecord]) -> JobQuote {
     let Resolved {
         spec,
         dataset,

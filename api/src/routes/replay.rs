@@ -51,6 +51,7 @@ pub(crate) async fn replay_job(
         tenant: tenant.clone(),
         spec: original.spec,
         inputs: original.inputs,
+        demand: original.demand,
         replay_of: Some(original.id),
         created_at: authorized.ports.clock.now(),
     };

@@ -243,36 +243,44 @@ impl<'a> UploadStore<'a> {
         }
     }
 
-    /// Removes what has expired, and refuses when too many uploads are open.
-    pub(super) async fn make_room(&self) -> Result<(), ApiError> {
+    /// The tenant's uploads that nothing was made of yet, the one that ends first in front. What has
+    /// expired is removed.
+    pub(super) async fn open(&self) -> Result<Vec<UploadRecord>, ApiError> {
+        let mut open = Vec::new();
+        for id in self.ids().await? {
+            match self.read(id).await? {
+                Some(record) if record.expires_at <= self.now => self.remove(id).await?,
+                Some(record) if record.made.is_none() => open.push(record),
+                Some(_) => {}
+                // Parts that came while their upload was removed.
+                None if id.created_at().plus_millis(self.config.life.0) <= self.now => {
+                    self.remove(id).await?;
+                }
+                None => {}
+            }
+        }
+        open.sort_by_key(|record| (record.expires_at, record.id));
+        Ok(open)
+    }
+
+    async fn ids(&self) -> Result<Vec<UploadId>, ApiError> {
         let prefix = Path::from(object::uploads(self.tenant));
         let listed = self.objects.list_with_delimiter(Some(&prefix)).await?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
-        let mut open = Vec::new();
-        for id in names.filter_map(|name| name.parse::<UploadId>().ok()) {
-            let end = match self.read(id).await? {
-                Some(record) if record.made.is_some() => {
-                    if record.expires_at <= self.now {
-                        self.remove(id).await?;
-                    }
-                    continue;
-                }
-                Some(record) => record.expires_at,
-                // Parts that came while their upload was removed.
-                None => id.created_at().plus_millis(self.config.life.0),
-            };
-            if end <= self.now {
-                self.remove(id).await?;
-            } else {
-                open.push((end, id));
-            }
-        }
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Removes what has expired, and refuses when too many uploads are open.
+    pub(super) async fn make_room(&self) -> Result<(), ApiError> {
+        let open = self.open().await?;
         let max = self.config.open_max;
-        match open.iter().min() {
-            Some((end, id)) if open.len() >= max => {
+        match open.first() {
+            Some(first) if open.len() >= max => {
                 let detail = format!(
-                    "{} uploads are open, {max} are allowed for a tenant: finish or delete one; the oldest is `{id}`, which expires at {end}",
-                    open.len()
+                    "{} uploads are open, {max} are allowed for a tenant: finish or delete one (`stoker upload list`); the oldest is `{}`, which expires at {}",
+                    open.len(),
+                    first.id,
+                    first.expires_at
                 );
                 Err(ApiError::new(ErrorCode::Conflict, detail))
             }

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, delete, get, head, patch, pos
 use stoker_domain::UploadId;
 use stoker_domain::port::CatalogKind;
 use stoker_domain::upload::{RECORD_VERSION, UploadRecord};
-use stoker_domain::view::{Problem, UploadView};
+use stoker_domain::view::{Problem, UploadList, UploadView};
 
 use super::catalog::{Once, Submitted};
 use super::create_dataset::too_many;
@@ -80,6 +80,23 @@ fn answer(mut response: HttpResponseBuilder, view: &UploadView) -> HttpResponse 
         .insert_header(("Cache-Control", "no-store"))
         .insert_header(("Location", format!("/v1/uploads/{}", view.id)))
         .json(view)
+}
+
+/// The tenant's uploads that nothing was made of yet, the one that ends first in front.
+#[utoipa::path(tag = "datasets", responses((status = 200, body = UploadList), (status = "default", body = Problem)))]
+#[get("/v1/uploads")]
+pub(crate) async fn list_uploads(
+    authorized: Authorized<Look>,
+    params: Params,
+) -> Result<web::Json<UploadList>, ApiError> {
+    params.only(&[])?;
+    let store = UploadStore::of(&authorized);
+    let mut uploads = Vec::new();
+    for record in store.open().await? {
+        let offset = store.reach(&record).await?.offset;
+        uploads.push(store.view(&record, offset));
+    }
+    Ok(web::Json(UploadList { uploads }))
 }
 
 /// How far an upload is: the next part begins at its offset.

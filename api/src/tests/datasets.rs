@@ -1,5 +1,6 @@
 //! Data sets: versions, repeats, removal.
 
+use object_store::ObjectStoreExt;
 use serde_json::json;
 use stoker_domain::job::Transition;
 use stoker_domain::tenant::Role;
@@ -66,6 +67,46 @@ async fn the_tenth_version_is_newer_than_the_ninth() {
     assert_eq!(app.get("/v1/datasets/points").await.json()["version"], 11);
     let job = app.submit("k", SPEC).await.expect(202).json();
     assert_eq!(job["spec"]["data"]["dataset"], "points@11");
+}
+
+#[tokio::test]
+async fn a_deleted_version_never_comes_back_with_other_bytes() {
+    let app = TestApp::start().await;
+    let make = async |number: &str| {
+        let bytes = POINTS.replace("0.5", number);
+        let made = app.upload("name=points&format=csv", bytes).await;
+        made.expect(201).json()["version"].as_u64().unwrap()
+    };
+    let delete = async |version: u64| {
+        let path = format!("/v1/datasets/points@{version}");
+        send(app.request("DELETE", &path)).await.expect(204);
+    };
+    assert_eq!((make("0.1").await, make("0.2").await), (1, 2));
+    delete(2).await;
+    assert_eq!(make("0.3").await, 3);
+    // An older one doesn't lower the mark.
+    delete(3).await;
+    delete(1).await;
+    assert_eq!(make("0.2").await, 4);
+    // Of other names nothing was deleted.
+    app.upload("name=point&format=csv", POINTS)
+        .await
+        .expect(201);
+    assert_eq!(app.get("/v1/datasets/point").await.json()["version"], 1);
+}
+
+#[tokio::test]
+async fn the_same_bytes_mend_a_damaged_object() {
+    let app = TestApp::start().await;
+    let record = app.upload_points().await.expect(201).json();
+    let blake3 = record["blake3"].as_str().unwrap();
+    let key = stoker_domain::object::dataset(&"acme".parse().unwrap(), blake3);
+    let path = object_store::path::Path::from(key);
+    let damaged = POINTS.replace("0.5", "0.6");
+    app.objects.put(&path, damaged.into()).await.unwrap();
+    assert_eq!(app.upload_points().await.expect(200).json(), record);
+    let stored = app.objects.get(&path).await.unwrap().bytes().await;
+    assert_eq!(stored.unwrap(), POINTS.as_bytes());
 }
 
 #[tokio::test]
@@ -156,7 +197,6 @@ async fn a_large_data_set_is_stored_in_parts() {
         &"acme".parse().unwrap(),
         record.json()["blake3"].as_str().unwrap(),
     );
-    use object_store::ObjectStoreExt;
     let stored = app
         .objects
         .get(&key.into())

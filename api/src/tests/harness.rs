@@ -257,6 +257,7 @@ impl TestApp {
                 build: "test".to_owned(),
                 device_class: "cpu".to_owned(),
             },
+            price_per_device_hour: 0.0,
         };
         let token = self
             .apply(id, Transition::Dispatch(holder))

@@ -83,6 +83,8 @@ async fn register(app: &TestApp, id: &str, pool: &str, per_s: Option<u64>) {
             device_class: "cpu-test".to_owned(),
         },
         slots: 1,
+        memory_bytes: 0,
+        place: Vec::new(),
         draining: false,
         beats: 0,
         registered_at: app.ports.clock.now(),

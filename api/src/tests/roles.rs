@@ -6,7 +6,7 @@ use super::harness::{Answer, TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 36] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 37] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -87,6 +87,7 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 36] = [
         "/v1/uploads",
         Some(Role::Developer),
     ),
+    ("list_uploads", "GET", "/v1/uploads", Some(Role::Viewer)),
     ("get_upload", "GET", "/v1/uploads/{id}", Some(Role::Viewer)),
     (
         "head_upload",

@@ -250,6 +250,44 @@ async fn sizes_numbers_and_lives_have_limits() {
 }
 
 #[tokio::test]
+async fn open_uploads_are_listed() {
+    let app = TestApp::start_with(|config, _| config.uploads.life = Millis(60_000)).await;
+    let listed = async || {
+        let list = app.get("/v1/uploads").await.expect(200).json();
+        let uploads = list["uploads"].as_array().unwrap().clone();
+        let each = uploads.iter().map(|upload| {
+            let id = upload["id"].as_str().unwrap().to_owned();
+            (id, upload["offset"].as_u64().unwrap())
+        });
+        each.collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, []);
+    let first = begin(&app, 5).await;
+    app.clock.advance_ms(1_000);
+    let second = begin(&app, POINTS.len()).await;
+    append(&app, &first, 0, "123").await.expect(200);
+    append(&app, &second, 0, POINTS).await.expect(200);
+    let both = [(first.clone(), 3), (second.clone(), POINTS.len() as u64)];
+    assert_eq!(listed().await, both);
+    let others = app.request_as("other", Role::Operator, "GET", "/v1/uploads");
+    assert_eq!(
+        send(others).await.json(),
+        serde_json::json!({ "uploads": [] })
+    );
+    let odd = app.get("/v1/uploads?limit=1").await;
+    odd.expect_problem(400, "invalid_input", "limit");
+    // One becomes a data set, the other expires.
+    finish(&app, "k", &format!("name=a&upload={second}"))
+        .await
+        .expect(201);
+    assert_eq!(listed().await, [(first.clone(), 3)]);
+    app.clock.advance_ms(59_000);
+    assert_eq!(listed().await, []);
+    let left = kept(&*app.objects).await;
+    assert!(left.iter().all(|name| !name.contains(&first)), "{left:?}");
+}
+
+#[tokio::test]
 async fn an_upload_is_its_tenants_alone() {
     let app = TestApp::start().await;
     let id = begin(&app, POINTS.len()).await;

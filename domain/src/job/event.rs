@@ -58,6 +58,13 @@ pub enum EventBody {
     },
     /// Somebody asked for a pause.
     Pausing {},
+    /// Its worker is to save a checkpoint and let go: its place is needed.
+    Preempting {
+        /// What for.
+        reason: String,
+    },
+    /// Somebody asked for the end, with a checkpoint.
+    Cancelling {},
     /// The job let go of its worker.
     Paused {},
     /// Another engine build or device class took over: the weights may differ in their last bits.
@@ -87,6 +94,8 @@ impl EventBody {
             Self::Checkpointed { .. } => "checkpointed",
             Self::Requeued { .. } => "requeued",
             Self::Pausing {} => "pausing",
+            Self::Preempting { .. } => "preempting",
+            Self::Cancelling {} => "cancelling",
             Self::Paused {} => "paused",
             Self::Inexact {} => "inexact",
             Self::Succeeded { .. } => "succeeded",

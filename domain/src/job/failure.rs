@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Whose fault, roughly; decides whether another try makes sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The spec asks for what can't be done.
@@ -26,6 +28,21 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Data => "data",
+            Self::Plugin => "plugin",
+            Self::Numeric => "numeric",
+            Self::Capacity => "capacity",
+            Self::Hardware => "hardware",
+            Self::Timeout => "timeout",
+            Self::Platform => "platform",
+        }
+    }
+
     /// Whether another attempt may end better with the same spec and data.
     #[must_use]
     pub const fn retryable(self) -> bool {

@@ -1,22 +1,29 @@
 //! The job: a spec plus a state. `transition` is the state machine, `event` what it tells,
 //! `failure` why an attempt ended badly.
 
+mod demand;
 mod event;
 mod failure;
 mod transition;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use demand::Demand;
 pub use event::{Event, EventBody};
 pub use failure::{Failure, FailureKind};
-pub use transition::{Change, DEATHS_MAX, Holder, Transition, TransitionError};
+pub use transition::{
+    Change, DEATHS_MAX, Holder, PLATFORM_FAILURES_MAX, Transition, TransitionError,
+};
 
 use crate::id::{JobId, PoolName, TenantId, WorkerId};
 use crate::spec::JobSpec;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
+
+const MS_PER_HOUR: f64 = 3_600_000.0;
 
 /// Version tag of stored job records.
 pub const RECORD_VERSION: u16 = 1;
@@ -84,6 +91,18 @@ impl JobState {
     }
 }
 
+/// What becomes of a job when its worker has saved a checkpoint and let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LetGo {
+    /// It waits for someone to resume it.
+    Pause,
+    /// It is queued again: another job, or its operator, needs the place.
+    Preempt,
+    /// It ends by request.
+    Cancel,
+}
+
 /// The stored truth about a job. Written only through [`JobRecord::apply`], under the revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -97,11 +116,17 @@ pub struct JobRecord {
     pub spec: JobSpec,
     /// What the references point at.
     pub inputs: Inputs,
+    /// What it needs of its pool.
+    #[serde(default)]
+    pub demand: Demand,
     /// The job that this one runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<JobId>,
     /// Where it stands.
     pub state: JobState,
+    /// What becomes of it when its worker lets go; only while it is pausing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letting_go: Option<LetGo>,
     /// Counts the writes of this record.
     pub revision: u64,
     /// Position of the next event.
@@ -112,6 +137,12 @@ pub struct JobRecord {
     pub attempt: Option<Attempt>,
     /// Failed attempts that count against `retry.attempts`.
     pub failed_attempts: u32,
+    /// Failed attempts by kind; those of the platform since the last new checkpoint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<FailureKind, u32>,
+    /// What its ended attempts have used.
+    #[serde(default)]
+    pub used: Used,
     /// Workers that died over this job since its last new checkpoint.
     pub deaths: u32,
     /// Not to be started before this, after a failed attempt.
@@ -155,8 +186,37 @@ pub struct TokenizerInput {
     pub ids: u64,
 }
 
+/// What attempts have used, by the clocks of those who began and ended them.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Used {
+    /// Milliseconds in which an attempt ran.
+    pub run_ms: u64,
+    /// The same, times its devices.
+    pub device_ms: u64,
+    /// What that cost, at the pool's prices of the time.
+    pub cost: f64,
+}
+
+/// A limit that a job's spec sets on its running.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// `resources.max_time`.
+    Time(Millis),
+    /// `resources.max_cost`.
+    Cost(f64),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(max) => write!(f, "resources.max_time, {max}"),
+            Self::Cost(max) => write!(f, "resources.max_cost, {max}"),
+        }
+    }
+}
+
 /// One try at running a job, under one lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
     /// Counts from 1.
     pub number: u32,
@@ -166,6 +226,9 @@ pub struct Attempt {
     pub worker: WorkerId,
     /// Which life of the worker; another one means that the lease is lost.
     pub incarnation: String,
+    /// What each of its devices costs for an hour.
+    #[serde(default)]
+    pub price_per_device_hour: f64,
     /// When the scheduler gave it to the worker.
     #[schema(value_type = String, format = DateTime)]
     pub dispatched_at: Timestamp,
@@ -243,6 +306,8 @@ pub struct NewJob {
     pub spec: JobSpec,
     /// What the references point at.
     pub inputs: Inputs,
+    /// What it needs of its pool.
+    pub demand: Demand,
     /// The job that it runs again.
     pub replay_of: Option<JobId>,
     /// When it is created.
@@ -259,13 +324,17 @@ impl JobRecord {
             tenant: new.tenant,
             spec: new.spec,
             inputs: new.inputs,
+            demand: new.demand,
             replay_of: new.replay_of,
             state: JobState::Queued,
+            letting_go: None,
             revision: 1,
             next_event: 1,
             token: 0,
             attempt: None,
             failed_attempts: 0,
+            failures: BTreeMap::new(),
+            used: Used::default(),
             deaths: 0,
             not_before: None,
             checkpoint: None,
@@ -284,6 +353,30 @@ impl JobRecord {
             body: EventBody::Queued {},
         };
         Change::new(record, vec![event], None)
+    }
+
+    /// How many milliseconds the present attempt may run, and which limit it is that ends it.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a float beyond the range becomes its end, and no cost is so exact"
+    )]
+    pub fn limit(&self) -> Option<(u64, Limit)> {
+        let resources = &self.spec.resources;
+        let by_time = resources.max_time.map(|max| {
+            let left_ms = max.0.saturating_sub(self.used.run_ms);
+            (left_ms, Limit::Time(max))
+        });
+        let price = self.attempt.as_ref().map_or(0.0, |attempt| {
+            attempt.price_per_device_hour * f64::from(self.demand.devices)
+        });
+        let by_cost = resources.max_cost.filter(|_| price > 0.0).map(|max| {
+            let left = (max - self.used.cost).max(0.0);
+            ((left / price * MS_PER_HOUR) as u64, Limit::Cost(max))
+        });
+        by_time.into_iter().chain(by_cost).min_by_key(|(ms, _)| *ms)
     }
 
     /// The pool it is to run in.

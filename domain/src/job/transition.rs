@@ -3,7 +3,7 @@
 
 use super::{
     Attempt, Checkpoint, EngineIdentity, Event, EventBody, Failure, FailureKind, JobRecord,
-    JobState, Outcome,
+    JobState, LetGo, MS_PER_HOUR, Outcome,
 };
 use crate::id::WorkerId;
 use crate::port::{Message, QueueName};
@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 /// worker doesn't loop.
 pub const DEATHS_MAX: u32 = 3;
 
+/// Failures of the platform without a new checkpoint after which the job fails: none goes on for
+/// ever. `retry.on.platform` says otherwise.
+pub const PLATFORM_FAILURES_MAX: u32 = 20;
+
 /// Most that the wait between attempts grows, as a factor of `retry.backoff`.
 const BACKOFF_FACTOR_MAX: u64 = 64;
 
@@ -21,7 +25,7 @@ const LEASED: &[JobState] = &[JobState::Dispatched, JobState::Running, JobState:
 const BEGUN: &[JobState] = &[JobState::Running, JobState::Pausing];
 
 /// The worker that gets a lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Holder {
     /// The worker.
     pub worker: WorkerId,
@@ -29,6 +33,8 @@ pub struct Holder {
     pub incarnation: String,
     /// What it runs with.
     pub engine: EngineIdentity,
+    /// What each of its devices costs for an hour.
+    pub price_per_device_hour: f64,
 }
 
 /// What may happen to a job. Those with a token are the lease holder's, and refused to any other.
@@ -62,7 +68,15 @@ pub enum Transition {
         /// Why.
         failure: Failure,
     },
-    /// The worker let go after a checkpoint: a pause was asked for, or the worker drains.
+    /// The scheduler needs the place, or its operator the worker: to save a checkpoint, let go, and be
+    /// queued again.
+    Preempt {
+        /// The token of the attempt.
+        token: u64,
+        /// What for.
+        reason: String,
+    },
+    /// The worker let go after a checkpoint: it was asked to, or it drains.
     Release {
         /// The holder's token.
         token: u64,
@@ -76,6 +90,8 @@ pub enum Transition {
     },
     /// Somebody asked for the end.
     Cancel,
+    /// Somebody asked for the end, after a checkpoint.
+    CancelGently,
     /// Somebody asked for a pause.
     Pause,
     /// Somebody asked to go on.
@@ -140,7 +156,10 @@ impl JobRecord {
         let mut bodies = Vec::new();
         let tell_worker = self.tells_worker(&transition);
         match transition {
-            Transition::Cancel | Transition::Pause | Transition::Resume => {
+            Transition::Cancel
+            | Transition::CancelGently
+            | Transition::Pause
+            | Transition::Resume => {
                 next.obey(&transition, now, &mut bodies)?;
             }
             Transition::Dispatch(holder) => {
@@ -162,6 +181,14 @@ impl JobRecord {
             Transition::Fail { token, failure } => {
                 self.require_holder(token, LEASED)?;
                 next.fail(failure, now, &mut bodies);
+            }
+            Transition::Preempt { token, reason } => {
+                self.require_holder(token, &[JobState::Dispatched, JobState::Running])?;
+                next.let_go(
+                    LetGo::Preempt,
+                    EventBody::Preempting { reason },
+                    &mut bodies,
+                );
             }
             Transition::Release { token } => {
                 self.require_holder(token, LEASED)?;
@@ -200,7 +227,10 @@ impl JobRecord {
     const fn tells_worker(&self, transition: &Transition) -> bool {
         match transition {
             Transition::Dispatch(_) => true,
-            Transition::Cancel | Transition::Pause => self.state.is_leased(),
+            Transition::Preempt { .. } => true,
+            Transition::Cancel | Transition::CancelGently | Transition::Pause => {
+                self.state.is_leased()
+            }
             _ => false,
         }
     }
@@ -213,15 +243,31 @@ impl JobRecord {
         bodies: &mut Vec<EventBody>,
     ) -> Result<(), TransitionError> {
         match request {
+            Transition::Pause if self.state == JobState::Queued => {
+                bodies.push(EventBody::Paused {});
+                self.state = JobState::Paused;
+            }
+            // Who asks for a pause of what is preempted wants it not to be queued again.
+            Transition::Pause if self.letting_go == Some(LetGo::Preempt) => {
+                self.let_go(LetGo::Pause, EventBody::Pausing {}, bodies);
+            }
             Transition::Pause => {
-                self.require(&[JobState::Running])?;
-                bodies.push(EventBody::Pausing {});
-                self.state = JobState::Pausing;
+                self.require(&[JobState::Dispatched, JobState::Running])?;
+                self.let_go(LetGo::Pause, EventBody::Pausing {}, bodies);
             }
             Transition::Resume => {
                 self.require(&[JobState::Paused])?;
                 bodies.push(EventBody::Queued {});
                 self.state = JobState::Queued;
+                self.not_before = None;
+            }
+            Transition::CancelGently
+                if self.state.is_leased() && self.letting_go != Some(LetGo::Cancel) =>
+            {
+                self.let_go(LetGo::Cancel, EventBody::Cancelling {}, bodies);
+            }
+            Transition::CancelGently if self.state.is_leased() => {
+                return Err(TransitionError::State(self.state));
             }
             _ => {
                 if self.state.is_final() {
@@ -234,11 +280,18 @@ impl JobRecord {
         Ok(())
     }
 
+    fn let_go(&mut self, why: LetGo, event: EventBody, bodies: &mut Vec<EventBody>) {
+        bodies.push(event);
+        self.state = JobState::Pausing;
+        self.letting_go = Some(why);
+    }
+
     fn advance(&mut self, checkpoint: Checkpoint, bodies: &mut Vec<EventBody>) {
         let (step, blake3) = (checkpoint.step, checkpoint.blake3.clone());
         bodies.push(EventBody::Checkpointed { step, blake3 });
         self.checkpoint = Some(checkpoint);
         self.deaths = 0;
+        self.failures.remove(&FailureKind::Platform);
     }
 
     fn succeed(&mut self, outcome: Outcome, now: Timestamp, bodies: &mut Vec<EventBody>) {
@@ -292,6 +345,7 @@ impl JobRecord {
             token: self.token,
             worker: holder.worker,
             incarnation: holder.incarnation,
+            price_per_device_hour: holder.price_per_device_hour,
             dispatched_at: now,
             started_at: None,
             ended_at: None,
@@ -312,25 +366,51 @@ impl JobRecord {
     }
 
     fn fail(&mut self, failure: Failure, now: Timestamp, bodies: &mut Vec<EventBody>) {
-        self.failed_attempts += u32::from(failure.kind.counts());
-        let again = failure.kind.retryable() && self.failed_attempts < self.spec.retry.attempts;
+        let kind = failure.kind;
+        let of_kind = self.failures.entry(kind).or_default();
+        *of_kind += 1;
+        let retry = &self.spec.retry;
+        let (failed, attempts, backoff) = match retry.on.get(&kind) {
+            Some(rule) => (*of_kind, rule.attempts, rule.backoff),
+            None if kind == FailureKind::Platform => {
+                (*of_kind, PLATFORM_FAILURES_MAX, retry.backoff)
+            }
+            None => {
+                self.failed_attempts += 1;
+                (self.failed_attempts, retry.attempts, retry.backoff)
+            }
+        };
         self.failure = Some(failure.clone());
-        if !again {
+        if !kind.retryable() || failed >= attempts {
             return self.end_failed(failure, now, bodies);
         }
-        let doublings = self.failed_attempts.saturating_sub(1).min(u64::BITS - 1);
+        // Whoever asked for it to let go gets that, and not another try.
+        if self.state == JobState::Pausing && self.letting_go != Some(LetGo::Preempt) {
+            return self.release(now, bodies);
+        }
+        let doublings = failed.saturating_sub(1).min(u64::BITS - 1);
         let factor = (1_u64 << doublings).min(BACKOFF_FACTOR_MAX);
-        let wait_ms = self.spec.retry.backoff.0.saturating_mul(factor);
+        let wait_ms = backoff.0.saturating_mul(factor);
         self.requeue(failure.message, Some(now.plus_millis(wait_ms)), now, bodies);
     }
 
+    /// What becomes of it now that nobody holds it.
     fn release(&mut self, now: Timestamp, bodies: &mut Vec<EventBody>) {
-        if self.state != JobState::Pausing {
-            return self.requeue("the worker let go of it".to_owned(), None, now, bodies);
+        match (self.state, self.letting_go) {
+            (JobState::Pausing, Some(LetGo::Cancel)) => {
+                bodies.push(EventBody::Cancelled {});
+                self.end(JobState::Cancelled, now);
+            }
+            (JobState::Pausing, Some(LetGo::Preempt)) => {
+                self.requeue("another needed its place".to_owned(), None, now, bodies);
+            }
+            (JobState::Pausing, _) => {
+                self.end_attempt(now);
+                self.state = JobState::Paused;
+                bodies.push(EventBody::Paused {});
+            }
+            _ => self.requeue("the worker let go of it".to_owned(), None, now, bodies),
         }
-        self.end_attempt(now);
-        self.state = JobState::Paused;
-        bodies.push(EventBody::Paused {});
     }
 
     fn lose_lease(&mut self, reason: String, now: Timestamp, bodies: &mut Vec<EventBody>) {
@@ -344,10 +424,7 @@ impl JobRecord {
             return self.end_failed(failure, now, bodies);
         }
         if self.state == JobState::Pausing {
-            self.end_attempt(now);
-            self.state = JobState::Paused;
-            bodies.push(EventBody::Paused {});
-            return;
+            return self.release(now, bodies);
         }
         self.requeue(reason, None, now, bodies);
     }
@@ -377,9 +454,22 @@ impl JobRecord {
     }
 
     fn end_attempt(&mut self, now: Timestamp) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.ended_at.get_or_insert(now);
-        }
+        self.letting_go = None;
+        let attempt = self.attempt.as_mut();
+        let Some(attempt) = attempt.filter(|attempt| attempt.ended_at.is_none()) else {
+            return;
+        };
+        attempt.ended_at = Some(now);
+        let Some(started_at) = attempt.started_at else {
+            return;
+        };
+        let run_ms = now.millis_since(started_at);
+        let device_ms = run_ms.saturating_mul(u64::from(self.demand.devices));
+        self.used.run_ms = self.used.run_ms.saturating_add(run_ms);
+        self.used.device_ms = self.used.device_ms.saturating_add(device_ms);
+        #[expect(clippy::cast_precision_loss, reason = "no cost is so exact")]
+        let hours = device_ms as f64 / MS_PER_HOUR;
+        self.used.cost += hours * attempt.price_per_device_hour;
     }
 }
 

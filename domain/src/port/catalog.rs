@@ -14,6 +14,9 @@ pub const PLATFORM: &str = "stoker-platform";
 pub enum CatalogKind {
     /// A [`crate::dataset::DatasetRecord`], keyed `name@version`.
     Dataset,
+    /// The highest version that was ever deleted of a data set, keyed by its name: a version's number
+    /// never comes back with other bytes.
+    DatasetMark,
     /// A [`crate::plugin::PluginRecord`], keyed `name@version`.
     Plugin,
     /// A [`crate::tenant::TenantRecord`] of [`PLATFORM`], keyed by the tenant's id.
@@ -28,6 +31,7 @@ impl CatalogKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dataset => "dataset",
+            Self::DatasetMark => "dataset-mark",
             Self::Plugin => "plugin",
             Self::Tenant => "tenant",
             Self::Token => "token",

@@ -38,6 +38,7 @@ pub use train::{CheckpointSpec, ClipSpec, EmaSpec, TrainSpec};
 
 use crate::error::FieldError;
 use crate::id::{PoolName, Ref, check_name};
+use crate::job::FailureKind;
 use crate::time::Millis;
 
 /// Most tags on one job.
@@ -292,6 +293,14 @@ pub struct ResourceSpec {
     /// The pool of workers.
     #[serde(default = "default_pool")]
     pub pool: PoolName,
+    /// How long it may run, over all attempts, 1s to 365d; then it saves a checkpoint and fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "8h")]
+    pub max_time: Option<Millis>,
+    /// What it may cost, over all attempts, at the pool's prices; then it saves a checkpoint and
+    /// fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<f64>,
 }
 
 fn default_pool() -> PoolName {
@@ -303,6 +312,8 @@ impl Default for ResourceSpec {
     fn default() -> Self {
         Self {
             pool: default_pool(),
+            max_time: None,
+            max_cost: None,
         }
     }
 }
@@ -316,6 +327,20 @@ pub struct RetrySpec {
     /// Wait before the second attempt; doubled for each later one, up to 64-fold.
     #[schema(value_type = String, example = "10s")]
     pub backoff: Millis,
+    /// Rules of their own for kinds of failures that may pass: `capacity`, `hardware`, `platform`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub on: BTreeMap<FailureKind, RetryRule>,
+}
+
+/// What happens after failures of one kind, which are counted apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRule {
+    /// Most attempts that fail so, 1 to 100.
+    pub attempts: u32,
+    /// Wait before the second attempt; doubled for each later one, up to 64-fold.
+    #[schema(value_type = String, example = "1m")]
+    pub backoff: Millis,
 }
 
 impl Default for RetrySpec {
@@ -323,7 +348,34 @@ impl Default for RetrySpec {
         Self {
             attempts: 3,
             backoff: Millis(10_000),
+            on: BTreeMap::new(),
         }
+    }
+}
+
+impl RetrySpec {
+    fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut check_attempts = |field: String, attempts: u32| {
+            if !(1..=100).contains(&attempts) {
+                let message = format!("{attempts} is not in 1 to 100");
+                errors.push(FieldError::new(field, message));
+            }
+        };
+        check_attempts("retry.attempts".to_owned(), self.attempts);
+        for (kind, rule) in &self.on {
+            check_attempts(
+                format!("retry.on.{}.attempts", kind.as_str()),
+                rule.attempts,
+            );
+        }
+        let hopeless = self.on.keys().filter(|kind| !kind.retryable());
+        errors.extend(hopeless.map(|kind| {
+            let message = "failures of this kind don't pass by trying again; \
+                           capacity, hardware and platform may be retried";
+            FieldError::new(format!("retry.on.{}", kind.as_str()), message)
+        }));
+        errors
     }
 }
 
@@ -357,9 +409,17 @@ impl JobSpec {
             "data.split.stratify",
             "needs rows chosen at random: `shuffle = false` holds out the last ones".to_owned(),
         );
-        let attempts = self.retry.attempts;
-        let message = format!("{attempts} is not in 1 to 100");
-        check((1..=100).contains(&attempts), "retry.attempts", message);
+        let max_time = self.resources.max_time.unwrap_or(Millis(1_000));
+        let message = format!("{max_time} is not in 1s to 365d");
+        let range = 1_000..=365 * 86_400_000;
+        check(range.contains(&max_time.0), "resources.max_time", message);
+        let max_cost = self.resources.max_cost.unwrap_or(1.0);
+        let message = format!("{max_cost} is not more than 0, and at most 1000000000");
+        check(
+            max_cost > 0.0 && max_cost <= 1e9,
+            "resources.max_cost",
+            message,
+        );
         let steps: Vec<bool> = self
             .preprocess
             .iter()
@@ -379,6 +439,7 @@ impl JobSpec {
                 check(right, &format!("{field}[{index}]"), message);
             }
         }
+        errors.extend(self.retry.validate());
         errors.extend(metric::check_names(&self.metrics));
         errors.extend(self.data.check_lengths());
         errors.extend(self.train.check_monitor(&self.metrics, test));

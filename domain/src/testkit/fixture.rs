@@ -5,8 +5,8 @@
 )]
 
 use crate::job::{
-    Change, EngineIdentity, Failure, FailureKind, Holder, Inputs, JobRecord, NewJob, Outcome,
-    Transition,
+    Change, Demand, EngineIdentity, Failure, FailureKind, Holder, Inputs, JobRecord, NewJob,
+    Outcome, Transition,
 };
 use crate::port::{Creation, Guard, Idempotency, JobStore, transition};
 use crate::spec::{Format, JobSpec};
@@ -55,6 +55,7 @@ pub fn job_with(owner: &str, spec: JobSpec) -> Change {
         tenant: tenant(owner),
         spec,
         inputs: Inputs::default(),
+        demand: Demand::default(),
         replay_of: None,
         created_at: at(0),
     })
@@ -112,6 +113,7 @@ pub fn holder() -> Holder {
         worker: "worker-1".parse().unwrap(),
         incarnation: "first".to_owned(),
         engine: engine(),
+        price_per_device_hour: 0.0,
     }
 }
 

@@ -157,6 +157,7 @@ fn dispatch(state: &State, config: &Config, now: Now) -> Vec<Action> {
                 worker: id.clone(),
                 incarnation: worker.incarnation.clone(),
                 engine: worker.engine.clone(),
+                price_per_device_hour: 0.0,
             },
         });
         free.entry(id).and_modify(|slots| *slots -= 1);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use stoker_domain::job::{EngineIdentity, Inputs, JobRecord, JobState, NewJob, Transition};
+use stoker_domain::job::{Demand, EngineIdentity, Inputs, JobRecord, JobState, NewJob, Transition};
 use stoker_domain::port::LeaseView;
 use stoker_domain::spec::{Format, JobSpec, Priority};
 use stoker_domain::worker::{Progress, WorkerRecord};
@@ -29,6 +29,7 @@ fn job(priority: Priority) -> JobRecord {
         tenant: "acme".parse().unwrap(),
         spec,
         inputs: Inputs::default(),
+        demand: Demand::default(),
         replay_of: None,
         created_at: Timestamp::from_millis(0),
     })
@@ -46,6 +47,8 @@ fn worker(id: &str, incarnation: u64, beats: u64, slots: u32) -> WorkerRecord {
             device_class: "cpu".to_owned(),
         },
         slots,
+        memory_bytes: 0,
+        place: Vec::new(),
         draining: false,
         beats,
         registered_at: Timestamp::default(),

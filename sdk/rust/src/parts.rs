@@ -3,7 +3,7 @@
 
 use reqwest::Url;
 use serde::de::DeserializeOwned;
-use stoker_domain::view::UploadView;
+use stoker_domain::view::{UploadList, UploadView};
 use stoker_domain::{ErrorCode, Timestamp, UploadId};
 
 use crate::backoff::{Backoff, Failed};
@@ -53,6 +53,14 @@ impl Client {
         let mut url = self.url(&["v1", "uploads"]);
         page::set_query(&mut url, [("size_bytes", Some(size_bytes.to_string()))]);
         self.fetch(&Call::post(url, key)).await
+    }
+
+    /// The uploads in parts that nothing was made of yet, the one that ends first in front.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn list_uploads(&self) -> Result<UploadList> {
+        self.fetch(&Call::get(self.url(&["v1", "uploads"]))).await
     }
 
     /// How far an upload in parts is.

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::JobId;
-use crate::job::{Inputs, NewJob};
-use crate::spec::{Format, JobSpec};
+use crate::job::{Demand, Inputs, Limit, NewJob};
+use crate::spec::{Format, JobSpec, RetryRule};
+use crate::time::Millis;
 
 fn new_job() -> JobRecord {
     let text = "name = \"j\"\ndata = { dataset = \"d\", target = \"y\" }\nmodel = { family = \"mlp\" }\n\
@@ -18,6 +19,7 @@ fn new_job() -> JobRecord {
         tenant,
         spec,
         inputs: Inputs::default(),
+        demand: Demand::default(),
         replay_of: None,
         created_at,
     })
@@ -32,6 +34,7 @@ fn holder(n: u8) -> Holder {
             build: format!("b{}", n / 2),
             device_class: "cpu".to_owned(),
         },
+        price_per_device_hour: 0.0,
     }
 }
 
@@ -259,6 +262,8 @@ fn any_transition() -> impl Strategy<Value = Transition> {
         2 => token.clone().prop_map(|token| Transition::Release { token }),
         3 => token.prop_map(|token| Transition::LoseLease { token, reason: "x".to_owned() }),
         1 => Just(Transition::Cancel),
+        1 => Just(Transition::CancelGently),
+        2 => (0_u64..6).prop_map(|token| Transition::Preempt { token, reason: "x".to_owned() }),
         2 => Just(Transition::Pause),
         2 => Just(Transition::Resume),
     ]
@@ -282,6 +287,7 @@ proptest! {
                 next_position += 1;
             }
             prop_assert_eq!(next.next_event, next_position);
+            prop_assert_eq!(next.letting_go.is_some(), next.state == JobState::Pausing);
             prop_assert_eq!(next.finished_at.is_some(), next.state.is_final());
             prop_assert_eq!(next.state.is_leased(), next.attempt.as_ref().is_some_and(|a| a.ended_at.is_none()));
             prop_assert_eq!(next.result.is_some(), next.state == JobState::Succeeded);
@@ -291,4 +297,168 @@ proptest! {
             record = next;
         }
     }
+}
+
+/// What was asked for holds, whether the worker lets go, dies, or fails.
+#[test]
+fn what_lets_go_becomes_what_was_asked_for() {
+    let preempt = Transition::Preempt {
+        token: 1,
+        reason: "a job of class high".to_owned(),
+    };
+    let asked = [
+        (Transition::Pause, JobState::Paused),
+        (preempt.clone(), JobState::Queued),
+        (Transition::CancelGently, JobState::Cancelled),
+    ];
+    let ends = [
+        Transition::Release { token: 1 },
+        Transition::LoseLease {
+            token: 1,
+            reason: "gone".to_owned(),
+        },
+        Transition::Fail {
+            token: 1,
+            failure: Failure::new(FailureKind::Platform, "no room for the checkpoint"),
+        },
+    ];
+    for (wanted, state) in asked {
+        for end in &ends {
+            let pausing = after(&running(), [wanted.clone()]);
+            assert_eq!(pausing.state, JobState::Pausing);
+            let ended = after(&pausing, [end.clone()]);
+            assert_eq!(ended.state, state, "{wanted:?}, then {end:?}");
+            assert_eq!(ended.letting_go, None);
+        }
+    }
+    // The last word counts: a pause of what is preempted, a cancel of what is pausing.
+    let paused = after(
+        &running(),
+        [preempt.clone(), Transition::Pause, ends[0].clone()],
+    );
+    assert_eq!(paused.state, JobState::Paused);
+    let cancelled = [Transition::Pause, Transition::CancelGently, ends[0].clone()];
+    assert_eq!(after(&running(), cancelled).state, JobState::Cancelled);
+    let cancelling = after(&running(), [Transition::CancelGently]);
+    for refused in [preempt, Transition::Pause, Transition::CancelGently] {
+        let error = cancelling.apply(refused, Timestamp::default()).unwrap_err();
+        assert_eq!(error, TransitionError::State(JobState::Pausing));
+    }
+    assert_eq!(
+        after(&cancelling, [Transition::Cancel]).state,
+        JobState::Cancelled
+    );
+    // What never ran has nothing to save.
+    assert_eq!(
+        after(&new_job(), [Transition::CancelGently]).state,
+        JobState::Cancelled
+    );
+}
+
+#[test]
+fn a_queued_job_is_held_by_a_pause() {
+    let held = after(&new_job(), [Transition::Pause]);
+    assert_eq!(held.state, JobState::Paused);
+    let going = after(&held, [Transition::Resume, Transition::Dispatch(holder(0))]);
+    assert_eq!(going.state, JobState::Dispatched);
+}
+
+#[test]
+fn kinds_of_failures_have_rules_of_their_own() {
+    let fail = |kind, token| Transition::Fail {
+        token,
+        failure: Failure::new(kind, "x"),
+    };
+    let start = |token| [Transition::Dispatch(holder(0)), Transition::Start { token }];
+    let mut job = new_job();
+    job.spec.retry.on.insert(
+        FailureKind::Hardware,
+        RetryRule {
+            attempts: 3,
+            backoff: Millis(60_000),
+        },
+    );
+    let mut record = after(&job, start(1));
+    // Capacity counts against `retry.attempts` of 2, hardware against its own 3.
+    for (token, kind, wait_ms) in [
+        (1, FailureKind::Hardware, 60_000),
+        (2, FailureKind::Capacity, 10_000),
+        (3, FailureKind::Hardware, 120_000),
+    ] {
+        record = after(&record, [fail(kind, token)]);
+        let not_before = Timestamp::from_millis(2_000 + wait_ms);
+        assert_eq!(record.not_before, Some(not_before), "{kind:?}");
+        record = after(&record, start(token + 1));
+    }
+    let third = after(&record, [fail(FailureKind::Hardware, 4)]);
+    assert_eq!(third.state, JobState::Failed);
+    assert_eq!(
+        after(&record, [fail(FailureKind::Capacity, 4)]).state,
+        JobState::Failed
+    );
+}
+
+/// A fault that never passes doesn't go on for ever, unless checkpoints show that it gets on.
+#[test]
+fn failures_of_the_platform_end_a_job_that_does_not_get_on() {
+    let run = |record: &JobRecord, saves: bool| {
+        let token = record.token + 1;
+        let mut record = after(
+            record,
+            [Transition::Dispatch(holder(0)), Transition::Start { token }],
+        );
+        if saves {
+            let checkpoint = checkpoint(token, token);
+            record = after(&record, [Transition::Checkpoint { token, checkpoint }]);
+        }
+        let failure = Failure::new(FailureKind::Platform, "the store's bytes are damaged");
+        after(&record, [Transition::Fail { token, failure }])
+    };
+    let mut getting_on = new_job();
+    let mut stuck = new_job();
+    for _ in 1..PLATFORM_FAILURES_MAX {
+        stuck = run(&stuck, false);
+        getting_on = run(&getting_on, true);
+        assert_eq!(stuck.state, JobState::Queued);
+    }
+    assert_eq!(run(&stuck, false).state, JobState::Failed);
+    assert_eq!(run(&getting_on, true).state, JobState::Queued);
+    assert_eq!(stuck.failed_attempts, 0);
+}
+
+#[test]
+fn time_and_cost_count_over_all_attempts() {
+    let mut job = new_job();
+    job.spec.resources.max_time = Some(Millis(100_000));
+    job.spec.resources.max_cost = Some(3.0);
+    assert_eq!(job.limit(), Some((100_000, Limit::Time(Millis(100_000)))));
+    let at = Timestamp::from_millis;
+    let dear = Holder {
+        price_per_device_hour: 100.0,
+        ..holder(0)
+    };
+    let steps = [
+        (Transition::Dispatch(holder(0)), 1_000),
+        (Transition::Start { token: 1 }, 5_000),
+        (Transition::Release { token: 1 }, 35_000),
+        (Transition::Dispatch(dear), 50_000),
+        (Transition::Start { token: 2 }, 60_000),
+    ];
+    for (transition, ms) in steps {
+        job = job.apply(transition, at(ms)).unwrap().record;
+    }
+    assert_eq!((job.used.run_ms, job.used.device_ms), (30_000, 30_000));
+    assert_eq!(job.used.cost, 0.0);
+    assert_eq!(job.limit(), Some((70_000, Limit::Time(Millis(100_000)))));
+    let released = job
+        .apply(Transition::Release { token: 2 }, at(69_000))
+        .unwrap();
+    job = released.record;
+    assert_eq!(job.used.run_ms, 39_000);
+    assert!((job.used.cost - 0.25).abs() < 1e-12);
+    // Ten times as dear, and the cost is the nearer limit: 2.75 of 1000 an hour.
+    job.attempt.as_mut().unwrap().price_per_device_hour = 1_000.0;
+    assert_eq!(job.limit(), Some((9_900, Limit::Cost(3.0))));
+    job.used.cost = 4.0;
+    assert_eq!(job.limit(), Some((0, Limit::Cost(3.0))));
 }

@@ -167,6 +167,8 @@ fn worker(id: &str, incarnation: &str, beats: u64) -> WorkerRecord {
         incarnation: incarnation.to_owned(),
         engine: engine(),
         slots: 2,
+        memory_bytes: 0,
+        place: Vec::new(),
         draining: false,
         beats,
         registered_at: at(0),
