@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use secrecy::ExposeSecret as _;
 use stoker_domain::{PoolName, TenantId};
 
-use crate::cli::{self, ClientCommand, Globals, Output};
+use crate::cli::{self, ClientCommand, Globals, Output, WorkerCommand};
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::keys::Keys;
@@ -33,7 +33,7 @@ enum Command {
     Api(Server),
     /// A scheduler of one pool. Several may run; one leads.
     Scheduler(Server),
-    /// A worker of one pool.
+    /// A worker of one pool; with a verb, what operators do with workers.
     #[command(args_conflicts_with_subcommands = true)]
     Worker {
         #[command(subcommand)]
@@ -75,6 +75,8 @@ enum Worker {
     /// Measure how fast this machine is, for the times of quotes: about two seconds, best with
     /// nothing else running. The worker tells it when it starts.
     Calibrate(Server),
+    #[command(flatten)]
+    Operate(WorkerCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,6 +120,13 @@ async fn run(cli: Cli, environment: &Environment) -> ExitCode {
     let Cli { globals, command } = cli;
     let ended = match command {
         Command::Client(command) => return cli::run(command, &globals, environment).await,
+        Command::Worker {
+            verb: Some(Worker::Operate(command)),
+            ..
+        } => {
+            let command = ClientCommand::Worker(command);
+            return cli::run(command, &globals, environment).await;
+        }
         Command::Demo(arguments) => {
             let output = Output::new(environment).with_json(globals.json);
             demo::run(arguments, &output).await
@@ -204,6 +213,12 @@ async fn serve(
             Output::new(environment).line(token.expose_secret());
             Ok(())
         }
-        Command::Demo(_) | Command::PluginCompile | Command::Client(_) => Ok(()),
+        Command::Demo(_)
+        | Command::PluginCompile
+        | Command::Client(_)
+        | Command::Worker {
+            verb: Some(Worker::Operate(_)),
+            ..
+        } => Ok(()),
     }
 }

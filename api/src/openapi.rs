@@ -9,8 +9,8 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, create_dataset, create_job, datasets, events, health, jobs, logs, metrics, plugins,
-    predict, preview, quote_job, replay, tokens, uploads,
+    artifacts, batch, create_dataset, create_job, datasets, events, health, jobs, logs, metrics,
+    plugins, pools, predict, preview, quote_job, replay, tokens, uploads, workers,
 };
 
 /// Declares each route once: served and documented by the same line.
@@ -51,6 +51,7 @@ routes! {
     jobs::pause_job,
     jobs::resume_job,
     jobs::delete_job,
+    batch::batch_jobs,
     events::list_events,
     metrics::list_metrics,
     logs::list_logs,
@@ -74,6 +75,13 @@ routes! {
     tokens::create_token,
     tokens::list_tokens,
     tokens::revoke_token,
+    pools::list_pools,
+    pools::get_pool,
+    pools::put_pool,
+    workers::list_workers,
+    workers::cordon_worker,
+    workers::drain_worker,
+    workers::uncordon_worker,
 }
 
 struct Bearer;
@@ -122,6 +130,7 @@ fn methods(item: &PathItem) -> Vec<Method> {
         (item.get.is_some(), Method::GET),
         (item.head.is_some(), Method::HEAD),
         (item.post.is_some(), Method::POST),
+        (item.put.is_some(), Method::PUT),
         (item.patch.is_some(), Method::PATCH),
         (item.delete.is_some(), Method::DELETE),
     ]

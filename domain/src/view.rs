@@ -1,21 +1,25 @@
 //! What the API answers: the same types in the server, the SDK and the OpenAPI document.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::dataset::DatasetRecord;
 use crate::error::{ErrorCode, FieldError};
-use crate::id::{JobId, Ref, UploadId};
+use crate::id::{JobId, PoolName, Ref, UploadId};
 use crate::job::{
-    Attempt, Checkpoint, EngineIdentity, Event, Failure, Inputs, JobRecord, JobState, Outcome,
+    Attempt, Checkpoint, EngineIdentity, Event, Failure, Inputs, JobRecord, JobState, LetGo,
+    Outcome, Used,
 };
 use crate::model::Prediction;
 use crate::plugin::PluginRecord;
+use crate::pool::PoolSettings;
 use crate::port::Point;
 use crate::spec::JobSpec;
 use crate::tenant::{Role, TokenRecord};
 use crate::time::Timestamp;
-use crate::worker::Progress;
+use crate::worker::{Progress, Standing, WorkerOrder, WorkerRecord};
 
 /// A job, as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -24,6 +28,9 @@ pub struct JobView {
     pub id: JobId,
     /// Where it stands.
     pub state: JobState,
+    /// What becomes of it when its worker lets go; only while it is pausing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letting_go: Option<LetGo>,
     /// The spec, with references pinned to versions and defaults filled in.
     pub spec: JobSpec,
     /// What the references point at.
@@ -34,6 +41,9 @@ pub struct JobView {
     /// The present or last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
+    /// What its ended attempts have used.
+    #[serde(default)]
+    pub used: Used,
     /// How far the present attempt is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -70,10 +80,12 @@ impl JobView {
         Self {
             id: record.id,
             state: record.state,
+            letting_go: record.letting_go,
             spec: record.spec,
             inputs: record.inputs,
             replay_of: record.replay_of,
             attempt: record.attempt,
+            used: record.used,
             progress,
             checkpoint: record.checkpoint,
             result: record.result,
@@ -213,6 +225,107 @@ pub struct DatasetList {
     /// Give this as `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// What to do with all jobs that a filter finds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// What to do.
+    pub action: BatchAction,
+    /// Only jobs in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<JobState>,
+    /// Only jobs of this project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Only jobs with this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Only jobs with all of these tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Only jobs older than this one: `next` of the answer before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<JobId>,
+    /// Only say which jobs it would be.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What may be done with many jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchAction {
+    /// End them.
+    Cancel,
+    /// End them, running ones after a checkpoint.
+    CancelGently,
+    /// Have them save a checkpoint and let go of their workers; queued ones wait.
+    Pause,
+    /// Queue paused ones again.
+    Resume,
+    /// Remove those that have ended, with all they produced.
+    Delete,
+}
+
+/// What was done with many jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BatchResult {
+    /// The jobs that it was done with, or would be.
+    pub done: Vec<JobId>,
+    /// The jobs that the filter found and whose state didn't allow it.
+    pub left: Vec<JobId>,
+    /// Where to go on; absent when all jobs were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<JobId>,
+}
+
+/// A pool, as those who use it see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PoolView {
+    /// Its name.
+    pub name: PoolName,
+    /// How it is shared; of tenants' shares only one's own, unless one is an operator.
+    pub settings: PoolSettings,
+    /// Workers that are registered.
+    pub workers: u32,
+    /// Their devices.
+    pub devices: u32,
+    /// Devices that a job has.
+    pub busy: u32,
+    /// Jobs that have a worker.
+    pub running: u32,
+    /// Jobs that wait.
+    pub queued: u32,
+}
+
+/// A list of pools.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PoolList {
+    /// The pools.
+    pub pools: Vec<PoolView>,
+}
+
+/// A worker, as its operators see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerView {
+    /// What it says of itself.
+    pub worker: WorkerRecord,
+    /// What its operators want of it.
+    pub standing: Standing,
+    /// Who wanted it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<WorkerOrder>,
+    /// The jobs that it has.
+    pub jobs: Vec<JobId>,
+}
+
+/// A list of workers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerList {
+    /// The workers.
+    pub workers: Vec<WorkerView>,
 }
 
 /// An upload in parts, as its owner sees it.

@@ -55,6 +55,14 @@ pub struct WorkerOrder {
     pub at: Timestamp,
 }
 
+impl WorkerOrder {
+    /// The key under which an order is kept.
+    #[must_use]
+    pub fn key(pool: &PoolName, worker: &WorkerId) -> String {
+        format!("{pool}/{worker}")
+    }
+}
+
 /// What a worker may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

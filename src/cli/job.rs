@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use futures::{StreamExt, TryStreamExt};
 use stoker_domain::{JobId, JobState};
-use stoker_sdk::view::{JobList, JobView};
+use stoker_sdk::view::{BatchAction, JobList, JobView};
 use stoker_sdk::{JobQuery, MetricQuery};
 
+use super::act::{self, Which};
 use super::exit::Failure;
 use super::{Session, argument, create, download, follow, replay, show, wait};
 
@@ -34,14 +35,20 @@ pub(crate) enum JobCommand {
         #[arg(long, value_parser = argument::duration, value_name = "DURATION")]
         timeout: Option<Duration>,
     },
-    /// End jobs.
-    Cancel(Ids),
-    /// Have jobs save a checkpoint and let go of their workers.
-    Pause(Ids),
+    /// End jobs: those named, or all that a filter finds.
+    Cancel {
+        #[command(flatten)]
+        which: Which,
+        /// Running jobs save a checkpoint first.
+        #[arg(long)]
+        checkpoint: bool,
+    },
+    /// Have jobs save a checkpoint and let go of their workers; queued ones wait.
+    Pause(Which),
     /// Queue paused jobs again.
-    Resume(Ids),
+    Resume(Which),
     /// Remove jobs that have ended, with all they produced.
-    Delete(Ids),
+    Delete(Which),
     /// Show what a job wrote, also after it has ended.
     Logs(Tail),
     /// Show what was measured: a summary, or one metric's points.
@@ -95,14 +102,6 @@ pub(crate) enum JobCommand {
     },
 }
 
-/// One or more jobs.
-#[derive(Debug, Args)]
-pub(crate) struct Ids {
-    /// The jobs.
-    #[arg(required = true)]
-    ids: Vec<JobId>,
-}
-
 /// A stream of a job's.
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
@@ -142,14 +141,6 @@ pub(crate) struct List {
     all: bool,
 }
 
-/// An operation on one job.
-#[derive(Debug, Clone, Copy)]
-enum Act {
-    Cancel,
-    Pause,
-    Resume,
-}
-
 /// Runs a verb.
 pub(super) async fn run(command: JobCommand, session: &Session) -> Result<(), Failure> {
     let Session { client, output, .. } = session;
@@ -173,10 +164,16 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<(), Fa
         }
         JobCommand::List(which) => list(which, session).await,
         JobCommand::Wait { id, timeout } => wait::run(id, timeout, session).await,
-        JobCommand::Cancel(ids) => act(Act::Cancel, ids, session).await,
-        JobCommand::Pause(ids) => act(Act::Pause, ids, session).await,
-        JobCommand::Resume(ids) => act(Act::Resume, ids, session).await,
-        JobCommand::Delete(ids) => delete(ids, session).await,
+        JobCommand::Cancel { which, checkpoint } => {
+            let action = match checkpoint {
+                true => BatchAction::CancelGently,
+                false => BatchAction::Cancel,
+            };
+            act::run(action, which, session).await
+        }
+        JobCommand::Pause(which) => act::run(BatchAction::Pause, which, session).await,
+        JobCommand::Resume(which) => act::run(BatchAction::Resume, which, session).await,
+        JobCommand::Delete(which) => act::run(BatchAction::Delete, which, session).await,
         JobCommand::Logs(tail) => follow::logs(&tail, session).await,
         JobCommand::Events(tail) => follow::events(&tail, session).await,
         JobCommand::Metrics {
@@ -237,56 +234,6 @@ async fn list(which: List, session: &Session) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-/// Does the same to each job, tells of each, and ends with the first failure.
-async fn act(act: Act, ids: Ids, session: &Session) -> Result<(), Failure> {
-    let Session { client, output, .. } = session;
-    let mut failed = First::default();
-    for id in ids.ids {
-        let outcome = match act {
-            Act::Cancel => client.cancel_job(id).await,
-            Act::Pause => client.pause_job(id).await,
-            Act::Resume => client.resume_job(id).await,
-        };
-        match outcome {
-            Ok(view) if output.json() => output.record(&view)?,
-            Ok(view) => output.line(&format!("{id} {}", view.state.as_str())),
-            Err(error) => failed.add(id, error.into(), session),
-        }
-    }
-    failed.into_result()
-}
-
-async fn delete(ids: Ids, session: &Session) -> Result<(), Failure> {
-    let Session { client, output, .. } = session;
-    let mut failed = First::default();
-    for id in ids.ids {
-        match client.delete_job(id).await {
-            Ok(()) if output.json() => output.record(&serde_json::json!({ "deleted": id }))?,
-            Ok(()) => output.line(&format!("{id} deleted")),
-            Err(error) => failed.add(id, error.into(), session),
-        }
-    }
-    failed.into_result()
-}
-
-/// The first failure of several: the others are told when they happen.
-#[derive(Default)]
-struct First(Option<Failure>);
-
-impl First {
-    fn add(&mut self, id: JobId, mut failure: Failure, session: &Session) {
-        failure.message = format!("{id}: {}", failure.message);
-        match self.0 {
-            None => self.0 = Some(failure),
-            Some(_) => session.output.failure(&failure),
-        }
-    }
-
-    fn into_result(self) -> Result<(), Failure> {
-        self.0.map_or(Ok(()), Err)
-    }
 }
 
 async fn metrics(id: JobId, query: MetricQuery, session: &Session) -> Result<(), Failure> {

@@ -1,8 +1,9 @@
-//! The client verbs: `stoker job|model|dataset|upload|plugin|token|login|context|completions`.
+//! The client verbs: `stoker job|model|dataset|upload|plugin|pool|worker|token|login|context|completions`.
 //!
 //! Each verb is one call of the SDK and a way to show its answer. Where the server is found is in
 //! [`context`], how a command ends in [`exit`], how it speaks in [`output`].
 
+mod act;
 mod argument;
 pub(crate) mod context;
 mod create;
@@ -17,6 +18,7 @@ mod model;
 mod output;
 mod pack;
 mod plugin;
+mod pool;
 mod replay;
 mod show;
 mod table;
@@ -35,6 +37,7 @@ use secrecy::SecretString;
 use stoker_sdk::Client;
 
 pub(crate) use self::output::Output;
+pub(crate) use self::pool::WorkerCommand;
 pub(crate) use self::table::Table;
 
 use self::exit::Failure;
@@ -100,6 +103,9 @@ pub(crate) enum ClientCommand {
     /// Plugins: upload, list, delete.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Pools of workers: list, set up, share.
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
     /// Tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -108,6 +114,9 @@ pub(crate) enum ClientCommand {
     /// Saved contexts: list, use, show.
     #[command(subcommand)]
     Context(login::ContextCommand),
+    /// Workers, for operators; reached by `stoker worker`.
+    #[command(skip)]
+    Worker(WorkerCommand),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -158,6 +167,8 @@ async fn dispatch(
         ClientCommand::Dataset(command) => dataset::run(command, &session()?).await,
         ClientCommand::Upload(command) => upload::run(command, &session()?).await,
         ClientCommand::Plugin(command) => plugin::run(command, &session()?).await,
+        ClientCommand::Pool(command) => pool::run(command, &session()?).await,
+        ClientCommand::Worker(command) => pool::run_worker(command, &session()?).await,
         ClientCommand::Token(command) => token::run(command, &session()?).await,
         ClientCommand::Login(arguments) => {
             login::run(&arguments, globals, environment, output).await

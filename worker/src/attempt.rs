@@ -1,6 +1,7 @@
 //! One try at running a job: lease, inputs, training, report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stoker_domain::job::{Failure, FailureKind, JobRecord, Transition};
 use tokio::sync::Notify;
@@ -64,8 +65,20 @@ impl Attempt {
         }
     }
 
-    /// Runs to the end, whichever it is; what can be reported is.
+    /// Runs to the end, whichever it is, or to the job's limits; what can be reported is.
     pub(crate) async fn run(self) {
+        let (control, limit) = (self.control.clone(), self.record.limit());
+        let ending = async move {
+            let Some((ms, limit)) = limit else { return };
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            control.end_at(limit);
+        };
+        let ending = tokio::spawn(ending);
+        self.work().await;
+        ending.abort();
+    }
+
+    async fn work(self) {
         let (job, token) = (self.record.id, self.record.token);
         let Ports {
             telemetry,
@@ -122,7 +135,21 @@ impl Attempt {
     }
 
     async fn train(&self, spool: &Arc<Spool>, committer: &Committer) -> Result<Trained, Failure> {
-        let prepared = self.shared.inputs.prepare(&self.record).await?;
+        let prepared = tokio::select! {
+            prepared = self.shared.inputs.prepare(&self.record) => prepared?,
+            () = self.control.asked() => {
+                return Ok(match self.control.request() {
+                    Request::Stop => Trained::Stopped,
+                    _ => Trained::Paused { checkpoint: None },
+                });
+            }
+        };
+        if self.record.checkpoint.is_some() && prepared.checkpoint.is_none() {
+            spool.log(
+                "warn",
+                "the checkpoint is gone or damaged: begins anew".to_owned(),
+            );
+        }
         let keep_last = self.record.spec.train.checkpoint.keep_last;
         let checkpoints = Arc::new(Checkpoints::new(
             committer.clone(),
@@ -160,16 +187,24 @@ impl Attempt {
     ) -> Result<(), LeaseGone> {
         match trained {
             Trained::Stopped => Err(LeaseGone),
-            Trained::Paused { step, checkpoint } => {
-                spool.log("info", format!("lets go after step {step}"));
-                spool.send().await;
-                committer.checkpoint(step, checkpoint).await?;
-                committer
-                    .write(Transition::Release {
-                        token: self.record.token,
-                    })
-                    .await
-                    .map(|_| ())
+            Trained::Paused { checkpoint } => {
+                let token = self.record.token;
+                if let Some((step, checkpoint)) = checkpoint {
+                    spool.log("info", format!("lets go after step {step}"));
+                    spool.send().await;
+                    committer.checkpoint(step, checkpoint).await?;
+                }
+                let ending = match self.control.limit() {
+                    None => Transition::Release { token },
+                    Some(limit) => {
+                        let message = format!("the job has reached {limit}");
+                        spool.log("error", message.clone());
+                        spool.send().await;
+                        let failure = Failure::new(FailureKind::Timeout, message);
+                        Transition::Fail { token, failure }
+                    }
+                };
+                committer.write(ending).await.map(|_| ())
             }
             Trained::Finished(finished) => {
                 spool.log("info", format!("finished after {} steps", finished.steps));

@@ -16,6 +16,12 @@ pub struct Config {
     pub id: Option<WorkerId>,
     /// Jobs it runs at a time.
     pub slots: u32,
+    /// Where it stands, from the outside in, such as rack and host: ranks of one run are put near each
+    /// other.
+    pub place: Vec<String>,
+    /// Memory that the jobs of one slot may fill; its share of what this machine or its control group
+    /// has when absent.
+    pub memory_bytes: Option<u64>,
     /// Threads of the engine, shared by all slots; 0 for one per core. Never changes a result.
     pub threads: usize,
     /// Time between heartbeats.
@@ -57,6 +63,8 @@ impl Default for Config {
         Self {
             id: None,
             slots: 1,
+            place: Vec::new(),
+            memory_bytes: None,
             threads: 0,
             heartbeat: Duration::from_secs(2),
             renewal: Duration::from_secs(2),
@@ -87,6 +95,12 @@ impl Config {
             (1..=1024).contains(&self.slots),
             "slots",
             "not in 1 to 1024",
+        );
+        let named = |part: &String| (1..=64).contains(&part.len());
+        check(
+            self.place.len() <= 8 && self.place.iter().all(named),
+            "place",
+            "at most 8 parts, each of 1 to 64 bytes",
         );
         check(self.threads <= 1024, "threads", "not in 0 to 1024");
         let seconds = |least, most| Duration::from_millis(least)..=Duration::from_millis(most);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
@@ -88,10 +88,11 @@ impl Disk {
 }
 
 impl Scratch {
-    /// Reads the file from its begin, whoever else does.
-    pub(crate) fn reader(&self) -> ScratchReader {
+    /// Reads the file from its begin, whoever else does, while `wanted` is.
+    pub(crate) fn reader(&self, wanted: &Weak<()>) -> ScratchReader {
         ScratchReader {
             file: Arc::clone(&self.file),
+            wanted: wanted.clone(),
             size: self.size,
             at: 0,
         }
@@ -101,12 +102,16 @@ impl Scratch {
 /// A place in a file.
 pub(crate) struct ScratchReader {
     file: Arc<File>,
+    wanted: Weak<()>,
     size: u64,
     at: u64,
 }
 
 impl Read for ScratchReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.wanted.strong_count() == 0 {
+            return Err(io::Error::other("nobody waits for the rows any more"));
+        }
         let count = self.file.read_at(buffer, self.at)?;
         self.at += count as u64;
         Ok(count)
@@ -150,16 +155,20 @@ mod tests {
             };
             let (file, hash) = disk.fetch(&objects, &location, size as u64).await.unwrap();
             assert_eq!(hash, blake3::hash(&bytes));
+            let wanted = Arc::new(());
+            let open = || file.reader(&Arc::downgrade(&wanted));
             let mut all = Vec::new();
-            file.reader().read_to_end(&mut all).unwrap();
+            open().read_to_end(&mut all).unwrap();
             assert!(all == bytes);
-            let mut reader = file.reader();
+            let mut reader = open();
             let back = -i64::try_from(size.min(5)).unwrap();
             let at = reader.seek(SeekFrom::End(back)).unwrap();
             all.clear();
             reader.read_to_end(&mut all).unwrap();
             assert!(all == bytes[at as usize..]);
             assert!(reader.seek(SeekFrom::Current(-1 - size as i64)).is_err());
+            drop(wanted);
+            assert!(reader.read(&mut [0]).is_err(), "nobody wants it any more");
         }
     }
 

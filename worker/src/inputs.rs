@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use stoker_domain::dataset::DatasetRecord;
-use stoker_domain::job::{Failure, FailureKind, JobRecord, TokenizerInput};
+use stoker_domain::job::{Checkpoint, Failure, FailureKind, JobRecord, TokenizerInput};
 use stoker_domain::port::CatalogKind;
 use stoker_domain::{Ref, TenantId, object};
 use stoker_plugins::{ArtifactKey, Host, LoadError, Plugin};
@@ -74,7 +74,7 @@ impl Inputs {
         })
     }
 
-    /// Everything that the job needs, from the cache where it is there.
+    /// Everything that the job needs, from the cache where it is there. It ends when it is dropped.
     pub(crate) async fn prepare(&self, job: &JobRecord) -> Result<Prepared, Failure> {
         let dataset = self.dataset(job).await?;
         let fed = self.fed(job, &dataset).await?;
@@ -94,10 +94,7 @@ impl Inputs {
         }
         let checkpoint = match &job.checkpoint {
             None => None,
-            Some(at) => {
-                let key = object::checkpoint(job.id, at.token, at.step);
-                Some(self.fetch(&key, &at.blake3, "the checkpoint").await?)
-            }
+            Some(at) => self.checkpoint(job, at).await?,
         };
         Ok(Prepared {
             dataset,
@@ -105,6 +102,30 @@ impl Inputs {
             plugins,
             checkpoint,
         })
+    }
+
+    /// The bytes of a checkpoint; none when it is gone or damaged, for without it the job comes to
+    /// the same, later.
+    async fn checkpoint(
+        &self,
+        job: &JobRecord,
+        at: &Checkpoint,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let location = Path::from(object::checkpoint(job.id, at.token, at.step));
+        let read = async { self.ports.objects.get(&location).await?.bytes().await };
+        match read.await {
+            Ok(bytes) if blake3::hash(&bytes).to_hex().as_str() == at.blake3 => {
+                Ok(Some(bytes.to_vec()))
+            }
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {
+                tracing::error!(job.id = %job.id, object = %location, "a committed checkpoint is gone or damaged: the job begins anew");
+                Ok(None)
+            }
+            Err(error) => Err(Failure::new(
+                FailureKind::Platform,
+                format!("can't read the checkpoint: {error}"),
+            )),
+        }
     }
 
     async fn dataset(&self, job: &JobRecord) -> Result<DatasetRecord, Failure> {
@@ -135,9 +156,12 @@ impl Inputs {
         if let Some(OnDisk::Table(fed)) = on_disk.as_deref() {
             return Ok(fed.clone());
         }
+        // Whoever asked may give up, and this with them.
+        let wanted = Arc::new(());
         let mut files = Files {
             dataset: self.dataset_file(job, dataset).await?,
             tokenizers: BTreeMap::new(),
+            wanted: Arc::downgrade(&wanted),
         };
         for (name, TokenizerInput { blake3, .. }) in &job.inputs.tokenizers {
             let object = object::dataset(&job.tenant, blake3);
@@ -153,6 +177,7 @@ impl Inputs {
         let fed = read
             .await
             .map_err(|_| Failure::new(FailureKind::Platform, failed))??;
+        drop(wanted);
         let (size, fed) = (fed.table.size_bytes(), Arc::new(fed));
         match fed.table.is_on_disk() {
             false => lock(&self.tables).put(key, fed.clone(), size),

@@ -29,6 +29,8 @@ pub(crate) struct Files {
     pub(crate) dataset: std::sync::Arc<Scratch>,
     /// By `name@version`.
     pub(crate) tokenizers: BTreeMap<String, Vec<u8>>,
+    /// Whoever waits for the rows; without them reading ends.
+    pub(crate) wanted: std::sync::Weak<()>,
 }
 
 /// What the rows that a job is fed with follow from: the data set's content, and what the job says
@@ -84,7 +86,12 @@ pub(crate) fn feed(
     let (layout, limits) = (Layout::from(dataset), Limits::default());
     let columns = pipeline.columns().to_vec();
     let mut open = || -> Result<Chunks<'_>, DataError> {
-        stoker_data::read(Box::new(files.dataset.reader()), &layout, &columns, &limits)
+        stoker_data::read(
+            Box::new(files.dataset.reader(&files.wanted)),
+            &layout,
+            &columns,
+            &limits,
+        )
     };
     let mut sides = Sides::default();
     if pipeline.is_fitted() || !pipeline.keeps_rows() {

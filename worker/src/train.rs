@@ -51,12 +51,10 @@ pub(crate) struct Training {
 pub(crate) enum Trained {
     /// The lease is gone.
     Stopped,
-    /// Somebody asked for a pause.
+    /// It was asked to let go.
     Paused {
-        /// Steps made.
-        step: u64,
-        /// The state after them.
-        checkpoint: Vec<u8>,
+        /// Steps made, and the state after them; none where it hadn't begun.
+        checkpoint: Option<(u64, Vec<u8>)>,
     },
     /// All steps were made.
     Finished(Box<Finished>),
@@ -138,7 +136,9 @@ pub(crate) fn run(training: Training) -> Result<Trained, Failure> {
                     "the engine paused without a checkpoint: our bug",
                 )
             })?;
-            Ok(Trained::Paused { step, checkpoint })
+            Ok(Trained::Paused {
+                checkpoint: Some((step, checkpoint)),
+            })
         }
         stoker_engine::Outcome::Finished(finished) => Ok(Trained::Finished(Box::new(Finished {
             files: with_onnx(&training, &description, &finished),

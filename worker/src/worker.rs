@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stoker_domain::job::{EngineIdentity, JobRecord, Transition};
+use stoker_domain::pool::PoolSettings;
 use stoker_domain::port::{
-    Deliveries, Delivery, QueueName, StoreError, TransitionFailed, transition,
+    CatalogKind, Deliveries, Delivery, Expect, PLATFORM, QueueName, StoreError, TransitionFailed,
+    transition,
 };
 use stoker_domain::worker::WorkerRecord;
 use stoker_domain::{JobId, JobState, PoolName, WorkerId};
@@ -63,6 +65,7 @@ pub async fn run(
     // The queue is there before anybody can know of the worker.
     let mut consumer = ports.queue.consume(&queue).await.ok();
     let every = shared.config.heartbeat;
+    make_known(&ports, &record.pool).await?;
     let registration = Registration::enter(ports.jobs.clone(), record.clone(), every).await?;
     tracing::info!(worker.id = %record.id, pool = %record.pool, slots = record.slots, "the worker is ready");
     let mut serving = Serving {
@@ -90,6 +93,24 @@ pub async fn run(
     Ok(())
 }
 
+/// A pool is known once it has had a worker: until an operator sets it up, with the defaults.
+async fn make_known(ports: &Ports, pool: &PoolName) -> Result<(), StoreError> {
+    let platform = PLATFORM
+        .parse()
+        .map_err(|error| StoreError::Corrupt(format!("{PLATFORM}: {error}")))?;
+    let settings = serde_json::to_value(PoolSettings::default())
+        .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let put = ports.catalog.put(
+        CatalogKind::Pool,
+        &platform,
+        pool.as_str(),
+        &settings,
+        Expect::Absent,
+    );
+    // Somebody else may have been first.
+    put.await.map(drop)
+}
+
 fn describe(config: &Config, ports: &Ports, pool: PoolName, incarnation: String) -> WorkerRecord {
     let made_up = || WorkerId::try_from(format!("worker-{incarnation}")).ok();
     #[expect(clippy::unwrap_used, reason = "the made-up id is well formed")]
@@ -104,8 +125,10 @@ fn describe(config: &Config, ports: &Ports, pool: PoolName, incarnation: String)
             device_class: stoker_engine::device_class(),
         },
         slots: config.slots,
-        memory_bytes: 0,
-        place: Vec::new(),
+        memory_bytes: config.memory_bytes.unwrap_or_else(|| {
+            device::memory_bytes().map_or(0, |bytes| bytes / u64::from(config.slots.max(1)))
+        }),
+        place: config.place.clone(),
         draining: false,
         beats: 0,
         registered_at: ports.clock.now(),

@@ -29,6 +29,12 @@ pub(crate) struct Make;
 /// Make and revoke tokens.
 pub(crate) struct Rule;
 
+/// Run the platform.
+pub(crate) struct Operate;
+
+impl Permission for Operate {
+    const ROLE: Role = Role::Operator;
+}
 impl Permission for Look {
     const ROLE: Role = Role::Viewer;
 }

@@ -6,7 +6,7 @@ mod offset;
 mod params;
 mod spool;
 
-pub(crate) use authorized::{Authorized, Guarded, Look, Make, Public, Rule};
+pub(crate) use authorized::{Authorized, Guarded, Look, Make, Operate, Public, Rule};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use offset::{LENGTH_HEADER, OFFSET_HEADER, Offset};
 pub(crate) use params::{Params, path_name};

@@ -8,13 +8,13 @@ use stoker_domain::error::nearest;
 use stoker_domain::job::{Demand, Inputs, NewJob, TokenizerInput};
 use stoker_domain::plugin::{PluginRecord, PluginRole, PluginState};
 use stoker_domain::port::{CatalogKind, Creation, Idempotency};
-use stoker_domain::spec::{Format, JobSpec};
+use stoker_domain::spec::{Format, JobSpec, ResourceSpec};
 use stoker_domain::view::{JobView, Problem};
 use stoker_domain::worker::WorkerRecord;
-use stoker_domain::{ErrorCode, FieldError, JobId, JobRecord, Ref};
+use stoker_domain::{ErrorCode, FieldError, JobId, JobRecord, PoolName, Ref};
 
 use super::datasets::newest_dataset;
-use super::{catalog, quote_job};
+use super::{catalog, pools, quote_job};
 use crate::compile::{Compiled, compile};
 use crate::extract::{Announced, Authorized, IdempotencyKey, Make, read_body};
 use crate::problem::ApiError;
@@ -50,8 +50,8 @@ pub(crate) async fn create_job(
     }
     let spec = parse(&body, format)?;
     let resolved = resolve(&authorized, spec).await?;
-    let workers = authorized.ports.jobs.workers(&resolved.spec.resources.pool);
-    let demand = demand(&resolved, &workers.await?);
+    let workers = workers_of(&authorized, &resolved.spec.resources.pool).await?;
+    let demand = demand(&resolved, &workers);
     let Resolved { spec, inputs, .. } = resolved;
     let new = NewJob {
         id: JobId::generate(),
@@ -63,6 +63,28 @@ pub(crate) async fn create_job(
         created_at: authorized.ports.clock.now(),
     };
     submit(&authorized, new, key, body_blake3).await
+}
+
+/// The pool's workers. A pool that nobody has heard of is a slip of the pen: a job for it would wait
+/// for ever.
+pub(super) async fn workers_of(
+    authorized: &Authorized<Make>,
+    pool: &PoolName,
+) -> Result<Vec<WorkerRecord>, ApiError> {
+    let workers = authorized.ports.jobs.workers(pool).await?;
+    if !workers.is_empty() || *pool == ResourceSpec::default().pool {
+        return Ok(workers);
+    }
+    let known = pools::names(authorized).await?;
+    if known.contains(pool) {
+        return Ok(workers);
+    }
+    let hint = nearest(pool.as_str(), known.iter().map(PoolName::as_str))
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    let message = format!(
+        "there is no pool `{pool}`: no worker has ever served it, and no operator has set it up{hint}"
+    );
+    Err(ApiError::invalid_field("resources.pool", message))
 }
 
 /// What the job needs of a pool that has these workers.

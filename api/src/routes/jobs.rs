@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, delete, get, post, web};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
-use stoker_domain::job::{JobRecord, JobState, Transition, TransitionError};
+use stoker_domain::job::{JobRecord, JobState, LetGo, Transition, TransitionError};
 use stoker_domain::port::{JobFilter, TransitionFailed, transition};
 use stoker_domain::view::{JobList, JobView, Problem};
 use stoker_domain::{ErrorCode, FieldError, JobId, object};
@@ -88,25 +88,37 @@ pub(crate) async fn get_job(
     view(&authorized, record).await.map(web::Json)
 }
 
-/// Ends a job. A job that was cancelled already is left as it is.
-#[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
+/// Ends a job, at once or after a checkpoint. A job that was cancelled already is left as it is.
+#[utoipa::path(tag = "jobs", params(
+    ("id" = JobId, Path),
+    ("checkpoint" = Option<bool>, Query, description = "whether a running job saves a checkpoint first; it doesn't when absent"),
+), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
 #[post("/v1/jobs/{id}/cancel")]
 pub(crate) async fn cancel_job(
     authorized: Authorized<Make>,
     id: web::Path<String>,
+    params: Params,
 ) -> Result<HttpResponse, ApiError> {
-    steer(&authorized, &id, Transition::Cancel, &[JobState::Cancelled]).await
+    params.only(&["checkpoint"])?;
+    if params.parse("checkpoint")? != Some(true) {
+        let done = |job: &JobRecord| job.state == JobState::Cancelled;
+        return steer(&authorized, &id, Transition::Cancel, done).await;
+    }
+    let done =
+        |job: &JobRecord| job.state == JobState::Cancelled || job.letting_go == Some(LetGo::Cancel);
+    steer(&authorized, &id, Transition::CancelGently, done).await
 }
 
-/// Has a running job save a checkpoint and let go of its worker.
+/// Has a running job save a checkpoint and let go of its worker, and a queued one wait.
 #[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
 #[post("/v1/jobs/{id}/pause")]
 pub(crate) async fn pause_job(
     authorized: Authorized<Make>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let done = [JobState::Pausing, JobState::Paused];
-    steer(&authorized, &id, Transition::Pause, &done).await
+    let done =
+        |job: &JobRecord| job.state == JobState::Paused || job.letting_go == Some(LetGo::Pause);
+    steer(&authorized, &id, Transition::Pause, done).await
 }
 
 /// Queues a paused job again.
@@ -117,19 +129,20 @@ pub(crate) async fn resume_job(
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     // A repeat whose first answer was lost finds the job on its way.
-    let done = [JobState::Queued, JobState::Dispatched, JobState::Running];
-    steer(&authorized, &id, Transition::Resume, &done).await
+    let on_its_way = [JobState::Queued, JobState::Dispatched, JobState::Running];
+    let done = |job: &JobRecord| on_its_way.contains(&job.state);
+    steer(&authorized, &id, Transition::Resume, done).await
 }
 
-/// Applies a transition, unless the job stands in a state that it leads to.
+/// Applies a transition, unless the job stands where it leads to.
 async fn steer(
     authorized: &Authorized<Make>,
     id: &str,
     wanted: Transition,
-    done: &[JobState],
+    done: impl Fn(&JobRecord) -> bool,
 ) -> Result<HttpResponse, ApiError> {
     let mut record = own_job(authorized, id).await?;
-    if !done.contains(&record.state) {
+    if !done(&record) {
         let ports = &authorized.ports;
         let now = ports.clock.now();
         match transition(ports.jobs.as_ref(), record.id, &wanted, None, now).await {
@@ -137,11 +150,12 @@ async fn steer(
                 ports.relay.notify(change.outbox());
                 record = change.record;
             }
-            // The same was asked for, and written, since the record was read.
-            Err(TransitionFailed::Refused(TransitionError::State(state)))
-                if done.contains(&state) =>
-            {
+            // The same may have been asked for, and written, since the record was read.
+            Err(error @ TransitionFailed::Refused(TransitionError::State(_))) => {
                 record = own_job(authorized, id).await?;
+                if !done(&record) {
+                    return Err(error.into());
+                }
             }
             Err(error) => return Err(error.into()),
         }
@@ -161,6 +175,15 @@ pub(crate) async fn delete_job(
         let detail = format!("the job is {}: cancel it first", record.state.as_str());
         return Err(ApiError::new(ErrorCode::Conflict, detail));
     }
+    remove(&authorized, &record).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Removes a job and all it left behind.
+pub(super) async fn remove(
+    authorized: &Authorized<Make>,
+    record: &JobRecord,
+) -> Result<(), ApiError> {
     let ports = &authorized.ports;
     // The record goes last, so that a removal that was cut off can be repeated.
     let prefix = object_store::path::Path::from(object::job(record.id));
@@ -173,5 +196,5 @@ pub(crate) async fn delete_job(
         .await?;
     ports.telemetry.delete_points(record.id).await?;
     ports.jobs.delete_job(record.id).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(())
 }

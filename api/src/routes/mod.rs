@@ -1,6 +1,7 @@
 //! The handlers, one file per resource. `openapi` lists them once, for the server and the document.
 
 pub(crate) mod artifacts;
+pub(crate) mod batch;
 pub(crate) mod create_dataset;
 pub(crate) mod create_job;
 pub(crate) mod datasets;
@@ -10,12 +11,14 @@ pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod plugins;
+pub(crate) mod pools;
 pub(crate) mod predict;
 pub(crate) mod preview;
 pub(crate) mod quote_job;
 pub(crate) mod replay;
 pub(crate) mod tokens;
 pub(crate) mod uploads;
+pub(crate) mod workers;
 
 mod catalog;
 mod dataset_version;

@@ -7,7 +7,7 @@ use stoker_domain::view::{DurationQuote, JobQuote, MemoryQuote, Problem};
 use stoker_domain::worker::{DeviceProfile, WorkerRecord};
 use stoker_model::{Plan, count_steps};
 
-use super::create_job::{Resolved, parse, resolve, spec_format};
+use super::create_job::{Resolved, parse, resolve, spec_format, workers_of};
 use crate::compile::Compiled;
 use crate::extract::{Announced, Authorized, Make, read_body};
 use crate::problem::ApiError;
@@ -33,8 +33,7 @@ pub(crate) async fn quote_job(
     let max = authorized.config.spec_max_bytes as u64;
     let body = read_body(&announced, payload, "spec", max).await?;
     let resolved = resolve(&authorized, parse(&body, format)?).await?;
-    let pool = &resolved.spec.resources.pool;
-    let workers = authorized.ports.jobs.workers(pool).await?;
+    let workers = workers_of(&authorized, &resolved.spec.resources.pool).await?;
     Ok(web::Json(view(&resolved, &workers)))
 }
 

@@ -127,7 +127,10 @@ async fn jobs_are_steered_where_their_state_allows_it() {
     let app = TestApp::start().await;
     let id = app.submitted().await;
     let post = |verb: &str| send(app.request("POST", &format!("/v1/jobs/{id}/{verb}")));
-    post("pause").await.expect_problem(409, "conflict", "");
+    // A queued job waits until it is resumed.
+    assert_eq!(post("pause").await.expect(202).json()["state"], "paused");
+    assert_eq!(post("pause").await.expect(202).json()["state"], "paused");
+    assert_eq!(post("resume").await.expect(202).json()["state"], "queued");
     let token = app.run(id).await;
     assert_eq!(post("pause").await.expect(202).json()["state"], "pausing");
     assert_eq!(post("pause").await.expect(202).json()["state"], "pausing");
@@ -144,7 +147,8 @@ async fn jobs_are_steered_where_their_state_allows_it() {
         post("cancel").await.expect(202).json()["state"],
         "cancelled"
     );
-    assert_eq!(app.relay.0.lock().unwrap().len(), 4);
+    post("pause").await.expect_problem(409, "conflict", "");
+    assert_eq!(app.relay.0.lock().unwrap().len(), 6);
     let chunk = object::log_chunk(id, token, 0);
     let payload = PutPayload::from_static(b"{}");
     app.objects.put(&chunk.into(), payload).await.unwrap();
@@ -152,6 +156,31 @@ async fn jobs_are_steered_where_their_state_allows_it() {
     delete().await.expect_problem(404, "not_found", "");
     // The data set's bytes alone are left.
     assert_eq!(app.stored().await[3], 1);
+}
+
+#[tokio::test]
+async fn a_cancel_may_wait_for_a_checkpoint() {
+    let app = TestApp::start().await;
+    let id = app.submitted().await;
+    let token = app.run(id).await;
+    let cancel = |query: &str| {
+        let path = format!("/v1/jobs/{id}/cancel{query}");
+        send(app.request("POST", &path))
+    };
+    cancel("?checkpoint=maybe")
+        .await
+        .expect_problem(400, "invalid_input", "checkpoint");
+    for _ in 0..2 {
+        let view = cancel("?checkpoint=true").await.expect(202).json();
+        assert_eq!(view["state"], "pausing");
+        assert_eq!(view["letting_go"], "cancel");
+    }
+    let pause = send(app.request("POST", &format!("/v1/jobs/{id}/pause"))).await;
+    pause.expect_problem(409, "conflict", "");
+    app.apply(id, Transition::Release { token }).await;
+    let view = cancel("?checkpoint=true").await.expect(202).json();
+    assert_eq!(view["state"], "cancelled");
+    assert_eq!(view["letting_go"], Value::Null);
 }
 
 #[tokio::test]

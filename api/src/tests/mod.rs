@@ -3,12 +3,14 @@
 mod artifacts;
 mod auth;
 mod bad_input;
+mod batch;
 mod datasets;
 mod documents;
 mod events;
 mod harness;
 mod jobs;
 mod plugins;
+mod pools;
 mod ports;
 mod predict;
 mod problems;

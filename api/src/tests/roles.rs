@@ -6,7 +6,7 @@ use super::harness::{Answer, TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 37] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 45] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -158,6 +158,34 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 37] = [
         "DELETE",
         "/v1/tokens/{id}",
         Some(Role::Admin),
+    ),
+    (
+        "batch_jobs",
+        "POST",
+        "/v1/jobs/batch",
+        Some(Role::Developer),
+    ),
+    ("list_pools", "GET", "/v1/pools", Some(Role::Viewer)),
+    ("get_pool", "GET", "/v1/pools/{pool}", Some(Role::Viewer)),
+    ("put_pool", "PUT", "/v1/pools/{pool}", Some(Role::Operator)),
+    ("list_workers", "GET", "/v1/workers", Some(Role::Operator)),
+    (
+        "cordon_worker",
+        "POST",
+        "/v1/pools/{pool}/workers/{worker}/cordon",
+        Some(Role::Operator),
+    ),
+    (
+        "drain_worker",
+        "POST",
+        "/v1/pools/{pool}/workers/{worker}/drain",
+        Some(Role::Operator),
+    ),
+    (
+        "uncordon_worker",
+        "POST",
+        "/v1/pools/{pool}/workers/{worker}/uncordon",
+        Some(Role::Operator),
     ),
 ];
 

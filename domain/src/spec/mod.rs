@@ -31,7 +31,7 @@ pub use metric::{Measure, MetricSpec, RECALL_K_DEFAULT, TOP_K_DEFAULT};
 pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};
 pub use optimizer::OptimizerSpec;
-pub use parse::{Format, SPEC_MAX_BYTES, read_settings};
+pub use parse::{Format, SPEC_MAX_BYTES, read_json, read_settings};
 pub use recommender::{Recommender, RecommenderKind};
 pub use schedule::ScheduleSpec;
 pub use train::{CheckpointSpec, ClipSpec, EmaSpec, TrainSpec};

@@ -46,6 +46,19 @@ impl JobSpec {
     }
 }
 
+/// Reads a body in JSON.
+///
+/// # Errors
+/// At the field that is wrong; a syntax error has an empty field and names its line.
+pub fn read_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, FieldError> {
+    let value: Value =
+        serde_json::from_slice(text).map_err(|error| FieldError::new("", error.to_string()))?;
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        locate(&path, &error.inner().to_string())
+    })
+}
+
 /// Reads the settings of a step or a metric: its `config`.
 ///
 /// # Errors

@@ -5,7 +5,8 @@ use futures::stream::BoxStream;
 use stoker_domain::diff::JobDiff;
 use stoker_domain::job::{Artifact, JobState};
 use stoker_domain::view::{
-    EventList, JobList, JobQuote, JobView, LogLine, LogList, MetricList, PredictionList,
+    BatchRequest, BatchResult, EventList, JobList, JobQuote, JobView, LogLine, LogList, MetricList,
+    PredictionList,
 };
 use stoker_domain::{JobId, JobSpec};
 
@@ -196,6 +197,32 @@ impl Client {
     /// When the call fails; `conflict` when the job has ended.
     pub async fn cancel_job(&self, id: JobId) -> Result<JobView> {
         self.act(id, "cancel").await
+    }
+
+    /// Ends a job; a running one saves a checkpoint first.
+    ///
+    /// # Errors
+    /// When the call fails; `conflict` when the job has ended.
+    pub async fn cancel_job_gently(&self, id: JobId) -> Result<JobView> {
+        let mut url = self.job_url(id, &["cancel"]);
+        page::set_query(&mut url, [("checkpoint", Some("true".to_owned()))]);
+        self.fetch(&Call::post(url, &IdempotencyKey::generate()))
+            .await
+    }
+
+    /// Does the same with many jobs: a page of them, newest first.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn batch_jobs(&self, request: &BatchRequest) -> Result<BatchResult> {
+        let json = serde_json::to_vec(request).map_err(|error| Error::Config {
+            field: "request",
+            message: error.to_string(),
+        })?;
+        let url = self.url(&["v1", "jobs", "batch"]);
+        // The server takes no key here: a repeat finds what is left.
+        let call = Call::post(url, &IdempotencyKey::generate()).body(JSON, json);
+        self.fetch(&call.slow()).await
     }
 
     /// Asks a job to save a checkpoint and let go of its worker.

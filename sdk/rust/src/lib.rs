@@ -29,6 +29,7 @@ mod jobs;
 mod key;
 mod page;
 mod parts;
+mod pools;
 mod send;
 mod sse;
 mod upload;

@@ -21,8 +21,12 @@ pub fn chunk_of_json(columns: &[&Column], rows: &[Map<String, Value>]) -> Result
         let wrong = |row: u64, message: String| DataError::record(row, &column.name, message);
         let values = match column.kind {
             ColumnKind::Text => {
-                let texts = values.map(|(_, value)| text(value));
-                Values::Texts(texts.collect::<Texts>())
+                let texts = values.map(|(row, value)| {
+                    text(value).ok_or_else(|| {
+                        wrong(row, format!("{} is not a text", shown(&value.to_string())))
+                    })
+                });
+                Values::Texts(texts.collect::<Result<Texts, _>>()?)
             }
             ColumnKind::Integer | ColumnKind::Float => {
                 let mut numbers = Vec::new();
@@ -58,11 +62,13 @@ pub fn chunk_of_json(columns: &[&Column], rows: &[Map<String, Value>]) -> Result
     })
 }
 
-fn text(value: &Value) -> String {
+/// A text, also of a number that a text column holds; none of lists and objects.
+fn text(value: &Value) -> Option<String> {
     match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Null => Some(String::new()),
+        Value::String(text) => Some(text.clone()),
+        Value::Array(_) | Value::Object(_) => None,
+        other => Some(other.to_string()),
     }
 }
 
@@ -90,4 +96,27 @@ fn push(value: &Value, shape: &[u32], into: &mut Vec<f64>) -> Result<(), String>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_no_list_and_no_object() {
+        let column: Column = serde_json::from_value(serde_json::json!({
+            "name": "word", "kind": "text", "shape": []
+        }))
+        .unwrap();
+        let row = |value: Value| Map::from_iter([("word".to_owned(), value)]);
+        let good = [row("a".into()), row(5.into()), Map::new()];
+        let chunk = chunk_of_json(&[&column], &good).unwrap();
+        let Values::Texts(texts) = &chunk.columns[0].values else {
+            panic!("not texts");
+        };
+        assert_eq!(texts.iter().collect::<Vec<_>>(), ["a", "5", ""]);
+        let wrong = [row("a".into()), row(serde_json::json!(["a"]))];
+        let error = chunk_of_json(&[&column], &wrong).unwrap_err().to_string();
+        assert!(error.contains("row 2") && error.contains("is not a text"), "{error}");
+    }
 }

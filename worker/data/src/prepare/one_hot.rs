@@ -146,9 +146,10 @@ impl Step for OneHot {
                 }
                 (Values::Numbers(values), Categories::Numbers(known)) => {
                     let known: Vec<i64> = known.iter().copied().collect();
-                    let place = |x: &f64| match x.is_nan() {
-                        true => None,
-                        false => known.binary_search(&whole(*x)).ok(),
+                    // What is missing or isn't whole is no category.
+                    let place = |x: &f64| match x.fract() == 0.0 {
+                        true => known.binary_search(&whole(*x)).ok(),
+                        false => None,
                     };
                     values.iter().map(place).collect()
                 }
