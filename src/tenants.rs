@@ -79,6 +79,7 @@ async fn record(world: &World, id: &TenantId) -> anyhow::Result<Put> {
             id.as_str(),
             &value,
             Expect::Absent,
+            &[],
         )
         .await?)
 }
@@ -124,6 +125,7 @@ async fn keep(world: &World, tenant: &TenantId, record: &TokenRecord) -> anyhow:
         &record.id,
         &value,
         Expect::Absent,
+        &[],
     );
     put.await.context("can't record the token")?;
     Ok(())

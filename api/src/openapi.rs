@@ -9,8 +9,8 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, batch, create_dataset, create_job, datasets, events, health, jobs, logs, metrics,
-    plugins, pools, predict, preview, quote_job, replay, tokens, uploads, workers,
+    artifacts, audit, batch, create_dataset, create_job, datasets, events, health, jobs, logs,
+    metrics, plugins, pools, predict, preview, quote_job, replay, tokens, uploads, workers,
 };
 
 /// Declares each route once: served and documented by the same line.
@@ -82,6 +82,9 @@ routes! {
     workers::cordon_worker,
     workers::drain_worker,
     workers::uncordon_worker,
+    audit::list_audit,
+    audit::list_usage,
+    audit::sum_usage,
 }
 
 struct Bearer;

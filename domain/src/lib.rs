@@ -4,6 +4,7 @@
 //! Nothing here does I/O. A transition is a pure function of a record; an adapter stores what the
 //! function returned, atomically.
 
+pub mod audit;
 pub mod dataset;
 pub mod diff;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod tenant;
 pub mod testkit;
 pub mod time;
 pub mod upload;
+pub mod usage;
 pub mod view;
 pub mod worker;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::audit::AuditEntry;
 use crate::dataset::DatasetRecord;
 use crate::error::{ErrorCode, FieldError};
 use crate::id::{JobId, PoolName, Ref, UploadId};
@@ -19,6 +20,7 @@ use crate::port::Point;
 use crate::spec::JobSpec;
 use crate::tenant::{Role, TokenRecord};
 use crate::time::Timestamp;
+use crate::usage::UsageRecord;
 use crate::worker::{Progress, Standing, WorkerOrder, WorkerRecord};
 
 /// A job, as its owner sees it.
@@ -326,6 +328,84 @@ pub struct WorkerView {
 pub struct WorkerList {
     /// The workers.
     pub workers: Vec<WorkerView>,
+}
+
+/// What was changed in a tenant, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditList {
+    /// The entries of the page that the filter finds.
+    pub entries: Vec<AuditEntry>,
+    /// Where the next page begins; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What attempts used, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageList {
+    /// The attempts, each when it ended.
+    pub attempts: Vec<UsageRecord>,
+    /// Where the next page begins; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What use is summed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageBy {
+    /// By project.
+    Project,
+    /// By pool.
+    Pool,
+    /// By job.
+    Job,
+}
+
+impl UsageBy {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Project, Self::Pool, Self::Job];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Project => "project",
+            Self::Pool => "pool",
+            Self::Job => "job",
+        }
+    }
+
+    /// What an attempt is summed under.
+    #[must_use]
+    pub fn of(self, attempt: &UsageRecord) -> String {
+        match self {
+            Self::Project => attempt.project.clone(),
+            Self::Pool => attempt.pool.to_string(),
+            Self::Job => attempt.job.to_string(),
+        }
+    }
+}
+
+/// Sums of what attempts used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageSums {
+    /// What is summed by.
+    pub by: UsageBy,
+    /// The sums, by name.
+    pub groups: Vec<UsageGroup>,
+}
+
+/// One sum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageGroup {
+    /// The project, pool or job.
+    pub name: String,
+    /// Attempts.
+    pub attempts: u64,
+    /// Their time and cost.
+    #[serde(flatten)]
+    pub used: Used,
 }
 
 /// An upload in parts, as its owner sees it.

@@ -5,6 +5,7 @@
 
 mod act;
 mod argument;
+mod audit;
 pub(crate) mod context;
 mod create;
 mod create_dataset;
@@ -109,6 +110,10 @@ pub(crate) enum ClientCommand {
     /// Tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Show who changed what. For admins.
+    Audit(audit::Audit),
+    /// Show what attempts used, and what it cost.
+    Usage(audit::Usage),
     /// Save a server and its token as a context.
     Login(login::Arguments),
     /// Saved contexts: list, use, show.
@@ -170,6 +175,8 @@ async fn dispatch(
         ClientCommand::Pool(command) => pool::run(command, &session()?).await,
         ClientCommand::Worker(command) => pool::run_worker(command, &session()?).await,
         ClientCommand::Token(command) => token::run(command, &session()?).await,
+        ClientCommand::Audit(which) => audit::list(which, &session()?).await,
+        ClientCommand::Usage(which) => audit::usage(which, &session()?).await,
         ClientCommand::Login(arguments) => {
             login::run(&arguments, globals, environment, output).await
         }

@@ -106,6 +106,7 @@ async fn make_known(ports: &Ports, pool: &PoolName) -> Result<(), StoreError> {
         pool.as_str(),
         &settings,
         Expect::Absent,
+        &[],
     );
     // Somebody else may have been first.
     put.await.map(drop)

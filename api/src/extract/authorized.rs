@@ -8,8 +8,10 @@ use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures::future::{LocalBoxFuture, Ready, ready};
+use serde_json::Value;
 use stoker_domain::ErrorCode;
-use stoker_domain::port::CatalogKind;
+use stoker_domain::audit::{Actor, AuditEntry, RECORD_VERSION};
+use stoker_domain::port::{CatalogKind, Document};
 use stoker_domain::tenant::{Role, TokenRecord};
 
 use crate::app::App;
@@ -71,6 +73,32 @@ pub(crate) struct Authorized<P> {
 impl<P> Authorized<P> {
     pub(crate) fn app(&self) -> &Arc<App> {
         &self.app
+    }
+
+    /// What tells of a change that the caller makes: to be written with it.
+    pub(crate) fn audit(
+        &self,
+        action: &str,
+        target: impl Into<String>,
+        before: Value,
+        after: Value,
+    ) -> Document {
+        let at = self.ports.clock.now();
+        let entry = AuditEntry {
+            record_version: RECORD_VERSION,
+            id: AuditEntry::id(at, &uuid::Uuid::now_v7().simple().to_string()),
+            at,
+            actor: Actor {
+                subject: self.caller.subject.clone(),
+                role: self.caller.role,
+                token: self.caller.token.clone(),
+            },
+            action: action.to_owned(),
+            target: target.into(),
+            before,
+            after,
+        };
+        entry.document(&self.caller.tenant)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use actix_web::{post, web};
 use stoker_domain::job::{JobRecord, JobState, LetGo, Transition};
-use stoker_domain::port::{JobFilter, TransitionFailed, transition};
+use stoker_domain::port::{JobFilter, TransitionFailed, transition_with};
 use stoker_domain::spec::read_json;
 use stoker_domain::view::{BatchAction, BatchRequest, BatchResult, Problem};
 
-use super::jobs::remove;
+use super::jobs::{audit_job, remove};
 use crate::extract::{Announced, Authorized, Make, read_body};
 use crate::problem::ApiError;
 
@@ -89,7 +89,11 @@ async fn act(
     };
     let ports = &authorized.ports;
     let now = ports.clock.now();
-    match transition(ports.jobs.as_ref(), job.id, &wanted, None, now).await {
+    let also = |before: &JobRecord, after: &JobRecord| {
+        Some(audit_job(authorized, "batch_jobs", before, after))
+    };
+    let jobs = ports.jobs.as_ref();
+    match transition_with(jobs, job.id, &wanted, None, now, also).await {
         Ok(change) => {
             ports.relay.notify(change.outbox());
             Ok(true)

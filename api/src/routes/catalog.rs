@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stoker_domain::port::{CatalogKind, Creation, Entry, Idempotency, JobFilter, Submission};
+use stoker_domain::port::{
+    CatalogKind, Creation, Document, Entry, Idempotency, JobFilter, Submission,
+};
 use stoker_domain::{ErrorCode, JobRecord, JobState, TenantId};
 
 use crate::app::App;
@@ -151,13 +153,15 @@ impl Once {
         }
     }
 
-    /// Keeps `record` as the answer, and writes it under `key`; without a key it is there already.
+    /// Keeps `record` as the answer, and writes it under `key`, with the documents that tell of it;
+    /// without a key it is there already.
     pub(super) async fn submit<T: Serialize + DeserializeOwned>(
         self,
         app: &App,
         tenant: &TenantId,
         (kind, key): (CatalogKind, Option<&str>),
         record: &T,
+        also: &[Document],
     ) -> Result<Submitted<T>, ApiError> {
         let value = serde_json::to_value(record).map_err(ApiError::internal)?;
         let idempotency = Idempotency {
@@ -166,7 +170,7 @@ impl Once {
             answer: value.to_string(),
         };
         let document = key.map(|key| (key, &value));
-        let submission = (app.ports.catalog).submit(kind, tenant, document, &idempotency);
+        let submission = (app.ports.catalog).submit(kind, tenant, document, &idempotency, also);
         match submission.await? {
             Submission::Written => Ok(Submitted::Written),
             Submission::Conflict => Ok(Submitted::Taken),

@@ -3,6 +3,7 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, post, web};
+use serde_json::{Value, json};
 use stoker_domain::dataset::{DataFormat, DatasetRecord};
 use stoker_domain::error::nearest;
 use stoker_domain::job::{Demand, Inputs, NewJob, TokenizerInput};
@@ -62,7 +63,7 @@ pub(crate) async fn create_job(
         replay_of: None,
         created_at: authorized.ports.clock.now(),
     };
-    submit(&authorized, new, key, body_blake3).await
+    submit(&authorized, "create_job", new, key, body_blake3).await
 }
 
 /// The pool's workers. A pool that nobody has heard of is a slip of the pen: a job for it would wait
@@ -100,11 +101,20 @@ fn demand(resolved: &Resolved, workers: &[WorkerRecord]) -> Demand {
 /// Writes a new job, once for each key.
 pub(super) async fn submit(
     authorized: &Authorized<Make>,
+    action: &str,
     new: NewJob,
     key: IdempotencyKey,
     body_blake3: String,
 ) -> Result<HttpResponse, ApiError> {
-    let change = JobRecord::create(new);
+    let mut change = JobRecord::create(new);
+    let after = json!({
+        "state": change.record.state,
+        "name": change.record.spec.name,
+        "spec_blake3": change.record.spec.blake3(),
+        "replay_of": change.record.replay_of,
+    });
+    let target = format!("job {}", change.record.id);
+    (change.documents).push(authorized.audit(action, target, Value::Null, after));
     let view = JobView::new(change.record.clone(), None);
     let first_answer = serde_json::to_string(&view).map_err(ApiError::internal)?;
     let idempotency = Idempotency {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use serde_json::Value;
 use stoker_data::{DataError, Header, Limits};
 use stoker_domain::dataset::{DataFormat, DatasetRecord, RECORD_VERSION};
 use stoker_domain::port::CatalogKind;
@@ -12,7 +13,7 @@ use stoker_domain::{ErrorCode, FieldError, object};
 use tokio::io::AsyncReadExt;
 
 use super::catalog::{Once, Submitted};
-use super::datasets::{TRIES, newest_dataset, next_version};
+use super::datasets::{TRIES, newest_dataset, next_version, told};
 use crate::extract::{Authorized, IdempotencyKey, Make, Spooled};
 use crate::problem::ApiError;
 
@@ -125,7 +126,7 @@ async fn store(
         if let Some(newest) = same {
             put_bytes(&ports.objects, &location, spooled).await?;
             let there = (CatalogKind::Dataset, None);
-            return match once.submit(app, tenant, there, newest).await? {
+            return match once.submit(app, tenant, there, newest, &[]).await? {
                 Submitted::Earlier(record) => Ok((record, true)),
                 Submitted::Written | Submitted::Taken => Ok((newest.clone(), false)),
             };
@@ -134,7 +135,13 @@ async fn store(
         put_bytes(&ports.objects, &location, spooled).await?;
         let key = format!("{}@{}", record.name, record.version);
         let new = (CatalogKind::Dataset, Some(key.as_str()));
-        match once.clone().submit(app, tenant, new, &record).await? {
+        let target = format!("data set {key}");
+        let audit = authorized.audit("create_dataset", target, Value::Null, told(&record));
+        match once
+            .clone()
+            .submit(app, tenant, new, &record, &[audit])
+            .await?
+        {
             Submitted::Written => {
                 // The last other version with these bytes may have been deleted in between.
                 if !has_size(&ports.objects, &location, spooled.size_bytes).await? {

@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, delete, get, web};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use serde_json::{Value, json};
 use stoker_domain::dataset::DatasetRecord;
 use stoker_domain::port::{CatalogKind, Expect, Put};
 use stoker_domain::view::{DatasetList, Problem};
@@ -15,6 +16,17 @@ use crate::problem::ApiError;
 
 /// Times a write is tried against those of others before giving up.
 pub(super) const TRIES: usize = 16;
+
+/// What the audit log says of a data set.
+pub(super) fn told(record: &DatasetRecord) -> Value {
+    json!({
+        "blake3": record.blake3,
+        "size_bytes": record.size_bytes,
+        "format": record.format,
+        "rows": record.schema.rows,
+        "source": record.source,
+    })
+}
 
 /// The newest version of that name.
 pub(super) async fn newest_dataset(
@@ -57,7 +69,7 @@ async fn mark_deleted(
         let expect = found.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
         let value = record.version.into();
         if catalog
-            .put(kind, tenant, &record.name, &value, expect)
+            .put(kind, tenant, &record.name, &value, expect, &[])
             .await?
             == Put::Written
         {
@@ -131,9 +143,15 @@ pub(crate) async fn delete_dataset(
     let (ports, key) = (&authorized.ports, reference.to_string());
     // First the mark: whoever finds the version gone then finds that it was there.
     mark_deleted(app, tenant, &record).await?;
+    let audit = authorized.audit(
+        "delete_dataset",
+        format!("data set {reference}"),
+        told(&record),
+        Value::Null,
+    );
     ports
         .catalog
-        .delete(CatalogKind::Dataset, tenant, &key)
+        .delete(CatalogKind::Dataset, tenant, &key, &[audit])
         .await?;
     let others: Vec<DatasetRecord> = catalog::all(app, CatalogKind::Dataset, tenant, "").await?;
     if others.iter().all(|other| other.blake3 != record.blake3) {

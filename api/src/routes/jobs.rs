@@ -3,8 +3,9 @@
 use actix_web::{HttpResponse, delete, get, post, web};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
+use serde_json::{Value, json};
 use stoker_domain::job::{JobRecord, JobState, LetGo, Transition, TransitionError};
-use stoker_domain::port::{JobFilter, TransitionFailed, transition};
+use stoker_domain::port::{Document, JobFilter, TransitionFailed, transition_with};
 use stoker_domain::view::{JobList, JobView, Problem};
 use stoker_domain::{ErrorCode, FieldError, JobId, object};
 
@@ -88,6 +89,18 @@ pub(crate) async fn get_job(
     view(&authorized, record).await.map(web::Json)
 }
 
+/// Tells of a job's change.
+pub(super) fn audit_job<P>(
+    authorized: &Authorized<P>,
+    action: &str,
+    before: &JobRecord,
+    after: &JobRecord,
+) -> Document {
+    let told = |job: &JobRecord| json!({ "state": job.state, "letting_go": job.letting_go });
+    let target = format!("job {}", before.id);
+    authorized.audit(action, target, told(before), told(after))
+}
+
 /// Ends a job, at once or after a checkpoint. A job that was cancelled already is left as it is.
 #[utoipa::path(tag = "jobs", params(
     ("id" = JobId, Path),
@@ -102,11 +115,17 @@ pub(crate) async fn cancel_job(
     params.only(&["checkpoint"])?;
     if params.parse("checkpoint")? != Some(true) {
         let done = |job: &JobRecord| job.state == JobState::Cancelled;
-        return steer(&authorized, &id, Transition::Cancel, done).await;
+        return steer(&authorized, &id, ("cancel_job", Transition::Cancel), done).await;
     }
     let done =
         |job: &JobRecord| job.state == JobState::Cancelled || job.letting_go == Some(LetGo::Cancel);
-    steer(&authorized, &id, Transition::CancelGently, done).await
+    steer(
+        &authorized,
+        &id,
+        ("cancel_job", Transition::CancelGently),
+        done,
+    )
+    .await
 }
 
 /// Has a running job save a checkpoint and let go of its worker, and a queued one wait.
@@ -118,7 +137,7 @@ pub(crate) async fn pause_job(
 ) -> Result<HttpResponse, ApiError> {
     let done =
         |job: &JobRecord| job.state == JobState::Paused || job.letting_go == Some(LetGo::Pause);
-    steer(&authorized, &id, Transition::Pause, done).await
+    steer(&authorized, &id, ("pause_job", Transition::Pause), done).await
 }
 
 /// Queues a paused job again.
@@ -131,21 +150,25 @@ pub(crate) async fn resume_job(
     // A repeat whose first answer was lost finds the job on its way.
     let on_its_way = [JobState::Queued, JobState::Dispatched, JobState::Running];
     let done = |job: &JobRecord| on_its_way.contains(&job.state);
-    steer(&authorized, &id, Transition::Resume, done).await
+    steer(&authorized, &id, ("resume_job", Transition::Resume), done).await
 }
 
 /// Applies a transition, unless the job stands where it leads to.
 async fn steer(
     authorized: &Authorized<Make>,
     id: &str,
-    wanted: Transition,
+    (action, wanted): (&str, Transition),
     done: impl Fn(&JobRecord) -> bool,
 ) -> Result<HttpResponse, ApiError> {
     let mut record = own_job(authorized, id).await?;
     if !done(&record) {
         let ports = &authorized.ports;
         let now = ports.clock.now();
-        match transition(ports.jobs.as_ref(), record.id, &wanted, None, now).await {
+        let also = |before: &JobRecord, after: &JobRecord| {
+            Some(audit_job(authorized, action, before, after))
+        };
+        let jobs = ports.jobs.as_ref();
+        match transition_with(jobs, record.id, &wanted, None, now, also).await {
             Ok(change) => {
                 ports.relay.notify(change.outbox());
                 record = change.record;
@@ -195,6 +218,9 @@ pub(super) async fn remove(
         .try_for_each(|_| async { Ok(()) })
         .await?;
     ports.telemetry.delete_points(record.id).await?;
-    ports.jobs.delete_job(record.id).await?;
+    let before = json!({ "state": record.state, "name": record.spec.name });
+    let target = format!("job {}", record.id);
+    let audit = authorized.audit("delete_job", target, before, Value::Null);
+    ports.jobs.delete_job(record.id, &[audit]).await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The handlers, one file per resource. `openapi` lists them once, for the server and the document.
 
 pub(crate) mod artifacts;
+pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod create_dataset;
 pub(crate) mod create_job;

@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, delete, get, post, web};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
+use serde_json::{Value, json};
 use stoker_domain::plugin::{PluginRecord, PluginState, RECORD_VERSION};
 use stoker_domain::port::{CatalogKind, CompileError, CompiledPlugin};
 use stoker_domain::view::{PluginList, Problem};
@@ -50,7 +51,7 @@ pub(crate) async fn create_plugin(
     let there = (CatalogKind::Plugin, None);
     if let Some(existing) = existing(&authorized, &key, &blake3).await? {
         restore(&authorized, &existing, &module).await?;
-        once.submit(app, tenant, there, &existing).await?;
+        once.submit(app, tenant, there, &existing, &[]).await?;
         return Ok(HttpResponse::Ok().json(existing));
     }
     let compiled = compile(&authorized, &module).await?;
@@ -67,7 +68,9 @@ pub(crate) async fn create_plugin(
         created_at: authorized.ports.clock.now(),
     };
     let new = (CatalogKind::Plugin, Some(key.as_str()));
-    match once.submit(app, tenant, new, &record).await? {
+    let target = format!("plugin {key}");
+    let audit = authorized.audit("create_plugin", target, Value::Null, told(&record));
+    match once.submit(app, tenant, new, &record, &[audit]).await? {
         Submitted::Written => return Ok(HttpResponse::Created().json(record)),
         Submitted::Earlier(earlier) => return Ok(HttpResponse::Created().json(earlier)),
         Submitted::Taken => {}
@@ -78,6 +81,11 @@ pub(crate) async fn create_plugin(
             "a plugin was removed while it was made",
         )),
     }
+}
+
+/// What the audit log says of a plugin.
+fn told(record: &PluginRecord) -> Value {
+    json!({ "blake3": record.blake3, "size_bytes": record.size_bytes, "role": record.role })
 }
 
 /// The version that is there, if it has these bytes; 409 if it has others.
@@ -189,9 +197,11 @@ pub(crate) async fn delete_plugin(
     let uses = |job: &JobRecord| job.inputs.plugins.contains_key(&key);
     catalog::refuse_while_used(app, tenant, &format!("`{key}`"), uses).await?;
     let ports = &authorized.ports;
+    let target = format!("plugin {key}");
+    let audit = authorized.audit("delete_plugin", target, told(&record), Value::Null);
     ports
         .catalog
-        .delete(CatalogKind::Plugin, tenant, &key)
+        .delete(CatalogKind::Plugin, tenant, &key, &[audit])
         .await?;
     let others: Vec<PluginRecord> = catalog::all(app, CatalogKind::Plugin, tenant, "").await?;
     if others.iter().all(|other| other.blake3 != record.blake3) {

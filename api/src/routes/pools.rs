@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::{get, put, web};
 use futures::future::try_join_all;
+use serde_json::Value;
 use stoker_domain::pool::{PoolSettings, RECORD_VERSION};
 use stoker_domain::port::{CatalogKind, Expect, PLATFORM, Put};
 use stoker_domain::spec::read_json;
@@ -75,13 +76,15 @@ pub(crate) async fn put_pool(
     }
     let (ports, tenant) = (&authorized.ports, platform()?);
     let value = serde_json::to_value(&settings).map_err(ApiError::internal)?;
+    let (kind, key, target) = (CatalogKind::Pool, name.as_str(), format!("pool {name}"));
     for _ in 0..TRIES {
-        let found = ports.catalog.get(CatalogKind::Pool, &tenant, name.as_str());
-        let expect = match found.await? {
-            None => Expect::Absent,
-            Some(entry) => Expect::Revision(entry.revision),
+        let found = ports.catalog.get(kind, &tenant, key).await?;
+        let (expect, before) = match found {
+            None => (Expect::Absent, Value::Null),
+            Some(entry) => (Expect::Revision(entry.revision), entry.value),
         };
-        let put = (ports.catalog).put(CatalogKind::Pool, &tenant, name.as_str(), &value, expect);
+        let audit = [authorized.audit("put_pool", target.clone(), before, value.clone())];
+        let put = (ports.catalog).put(kind, &tenant, key, &value, expect, &audit);
         if put.await? == Put::Written {
             return view(&authorized, name).await.map(web::Json);
         }
@@ -109,7 +112,8 @@ pub(super) async fn names<P>(authorized: &Authorized<P>) -> Result<Vec<PoolName>
 
 async fn view<P>(authorized: &Authorized<P>, name: PoolName) -> Result<PoolView, ApiError> {
     let (app, ports) = (authorized.app(), &authorized.ports);
-    let settings = catalog::get(app, CatalogKind::Pool, &platform()?, name.as_str());
+    let tenant = platform()?;
+    let settings = catalog::get(app, CatalogKind::Pool, &tenant, name.as_str());
     let mut settings: PoolSettings = settings.await?.unwrap_or_default();
     if authorized.caller.role < Role::Operator {
         let own = &authorized.caller.tenant;

@@ -55,7 +55,7 @@ pub(crate) async fn replay_job(
         replay_of: Some(original.id),
         created_at: authorized.ports.clock.now(),
     };
-    submit(&authorized, new, key, body_blake3).await
+    submit(&authorized, "replay_job", new, key, body_blake3).await
 }
 
 /// That data set and plugins are there still, and what they were.

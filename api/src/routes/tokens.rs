@@ -1,6 +1,7 @@
 //! Tokens that the platform signs: shown once, revocable.
 
 use actix_web::{HttpResponse, delete, get, post, web};
+use serde_json::{Value, json};
 use stoker_domain::ErrorCode;
 use stoker_domain::FieldError;
 use stoker_domain::port::{CatalogKind, Expect, Put};
@@ -56,7 +57,9 @@ pub(crate) async fn create_token(
     let once = Once::new(idempotency, &[b"token", &body]);
     let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
     let new = (CatalogKind::Token, Some(record.id.as_str()));
-    let record = match once.submit(app, tenant, new, &record).await? {
+    let target = format!("token {}", record.id);
+    let audit = [authorized.audit("create_token", target, Value::Null, json!(record))];
+    let record = match once.submit(app, tenant, new, &record, &audit).await? {
         Submitted::Written => record,
         Submitted::Earlier(record) if record.role <= authorized.caller.role => record,
         Submitted::Earlier(_) => {
@@ -125,6 +128,7 @@ pub(crate) async fn revoke_token(
     for _ in 0..TRIES {
         let entry = ports.catalog.get(CatalogKind::Token, tenant, &id).await?;
         let entry = entry.ok_or_else(|| ApiError::not_found(format_args!("token {id:?}")))?;
+        let before = entry.value.clone();
         let mut record: TokenRecord =
             serde_json::from_value(entry.value).map_err(ApiError::internal)?;
         if record.role > authorized.caller.role {
@@ -134,7 +138,10 @@ pub(crate) async fn revoke_token(
         record.revoked = true;
         let value = serde_json::to_value(&record).map_err(ApiError::internal)?;
         let expect = Expect::Revision(entry.revision);
-        let put = (ports.catalog).put(CatalogKind::Token, tenant, &id, &value, expect);
+        let audit =
+            [authorized.audit("revoke_token", format!("token {id}"), before, value.clone())];
+        let kind = CatalogKind::Token;
+        let put = (ports.catalog).put(kind, tenant, &id, &value, expect, &audit);
         if put.await? == Put::Written {
             authorized.verifier.forget(&id);
             return Ok(HttpResponse::NoContent().finish());

@@ -1,8 +1,9 @@
 //! Uploads in parts, which go on where they broke: the bytes of a data set to be.
 
 use actix_web::{HttpResponse, HttpResponseBuilder, delete, get, head, patch, post, web};
+use serde_json::{Value, json};
 use stoker_domain::UploadId;
-use stoker_domain::port::CatalogKind;
+use stoker_domain::port::{CatalogKind, Expect};
 use stoker_domain::upload::{RECORD_VERSION, UploadRecord};
 use stoker_domain::view::{Problem, UploadList, UploadView};
 
@@ -59,7 +60,10 @@ pub(crate) async fn create_upload(
     store.write(&record).await?;
     let view = store.view(&record, 0);
     let answered = (CatalogKind::Dataset, None);
-    match once.submit(app, tenant, answered, &view).await {
+    let target = format!("upload {}", record.id);
+    let after = json!({ "size_bytes": size_bytes });
+    let audit = authorized.audit("create_upload", target, Value::Null, after);
+    match once.submit(app, tenant, answered, &view, &[audit]).await {
         Ok(Submitted::Written | Submitted::Taken) => Ok(answer(HttpResponse::Created(), &view)),
         // Somebody was faster with the same key.
         Ok(Submitted::Earlier(first)) => {
@@ -172,5 +176,18 @@ pub(crate) async fn delete_upload(
     let store = UploadStore::of(&authorized);
     let record = store.find(path_name("upload", &id)?).await?;
     store.remove(record.id).await?;
+    let before = json!({ "size_bytes": record.size_bytes, "made": record.made });
+    let target = format!("upload {}", record.id);
+    let audit = authorized.audit("delete_upload", target, before, Value::Null);
+    // An upload isn't in the store, so that this can't be one step with its end.
+    let put = (authorized.ports.catalog).put(
+        audit.kind,
+        &audit.tenant,
+        &audit.key,
+        &audit.value,
+        Expect::Absent,
+        &[],
+    );
+    put.await?;
     Ok(HttpResponse::NoContent().finish())
 }

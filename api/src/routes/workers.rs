@@ -1,6 +1,7 @@
 //! Workers, as operators see and steer them.
 
 use actix_web::{get, post, web};
+use serde_json::Value;
 use stoker_domain::port::{CatalogKind, Expect, Put};
 use stoker_domain::view::{Problem, WorkerList, WorkerView};
 use stoker_domain::worker::{Standing, WorkerOrder, WorkerRecord};
@@ -72,7 +73,7 @@ pub(crate) async fn cordon_worker(
     authorized: Authorized<Operate>,
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<WorkerView>, ApiError> {
-    give(&authorized, &path, Standing::Cordoned).await
+    give(&authorized, &path, ("cordon_worker", Standing::Cordoned)).await
 }
 
 /// Gives a worker no new jobs, and has those that it has go on elsewhere.
@@ -82,7 +83,7 @@ pub(crate) async fn drain_worker(
     authorized: Authorized<Operate>,
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<WorkerView>, ApiError> {
-    give(&authorized, &path, Standing::Draining).await
+    give(&authorized, &path, ("drain_worker", Standing::Draining)).await
 }
 
 /// Gives a worker jobs again.
@@ -92,7 +93,7 @@ pub(crate) async fn uncordon_worker(
     authorized: Authorized<Operate>,
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<WorkerView>, ApiError> {
-    give(&authorized, &path, Standing::Open).await
+    give(&authorized, &path, ("uncordon_worker", Standing::Open)).await
 }
 
 /// Writes an order. It outlives the worker's process: a worker that comes back under its id finds
@@ -100,7 +101,7 @@ pub(crate) async fn uncordon_worker(
 async fn give(
     authorized: &Authorized<Operate>,
     (pool, worker): &(String, String),
-    standing: Standing,
+    (action, standing): (&str, Standing),
 ) -> Result<web::Json<WorkerView>, ApiError> {
     let pool: PoolName = path_name("pool", pool)?;
     let worker: WorkerId = path_name("worker", worker)?;
@@ -122,8 +123,14 @@ async fn give(
             .catalog
             .get(CatalogKind::Worker, &platform, &key)
             .await?;
-        let expect = there.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
-        let put = (ports.catalog).put(CatalogKind::Worker, &platform, &key, &value, expect);
+        let (expect, before) = match there {
+            None => (Expect::Absent, Value::Null),
+            Some(entry) => (Expect::Revision(entry.revision), entry.value),
+        };
+        let target = format!("worker {key}");
+        let audit = [authorized.audit(action, target, before, value.clone())];
+        let kind = CatalogKind::Worker;
+        let put = (ports.catalog).put(kind, &platform, &key, &value, expect, &audit);
         if put.await? == Put::Written {
             let jobs = ports.jobs.active_jobs(&pool).await?;
             return Ok(web::Json(view(record, Some(order), &jobs)));

@@ -12,7 +12,7 @@ use stoker_domain::job::{Change, Event, JobRecord};
 use stoker_domain::model::{Output, Prediction};
 use stoker_domain::plugin::PluginRole;
 use stoker_domain::port::{
-    Catalog, CatalogKind, CompileError, CompiledPlugin, Creation, Entry, Expect, Guard,
+    Catalog, CatalogKind, CompileError, CompiledPlugin, Creation, Document, Entry, Expect, Guard,
     Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView, OutboxEntry, PluginCompiler,
     Point, PredictError, Predictor, Put, Relay, StoreError, Submission, Telemetry, Update,
 };
@@ -172,6 +172,7 @@ impl Catalog for Away {
         _: &str,
         _: &Value,
         _: Expect,
+        _: &[Document],
     ) -> Result<Put, StoreError> {
         away()
     }
@@ -199,10 +200,17 @@ impl Catalog for Away {
         _: &TenantId,
         _: Option<(&str, &Value)>,
         _: &Idempotency,
+        _: &[Document],
     ) -> Result<Submission, StoreError> {
         away()
     }
-    async fn delete(&self, _: CatalogKind, _: &TenantId, _: &str) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        _: CatalogKind,
+        _: &TenantId,
+        _: &str,
+        _: &[Document],
+    ) -> Result<bool, StoreError> {
         away()
     }
 }
@@ -241,7 +249,7 @@ impl JobStore for Away {
     async fn events(&self, _: JobId, _: u64, _: usize) -> Result<Vec<Event>, StoreError> {
         away()
     }
-    async fn delete_job(&self, _: JobId) -> Result<bool, StoreError> {
+    async fn delete_job(&self, _: JobId, _: &[Document]) -> Result<bool, StoreError> {
         away()
     }
     async fn renew_lease(&self, _: JobId, _: u64, _: &Progress) -> Result<LeaseAnswer, StoreError> {

@@ -44,7 +44,10 @@ async fn what_changed_since_is_named() {
     let tenant = "acme".parse().unwrap();
     let kind = CatalogKind::Dataset;
     let catalog = &app.ports.catalog;
-    catalog.delete(kind, &tenant, "points@1").await.unwrap();
+    catalog
+        .delete(kind, &tenant, "points@1", &[])
+        .await
+        .unwrap();
     let gone = replay(&app, &id.to_string(), "y").await;
     let gone = gone.expect_problem(409, "conflict", "").json();
     let detail = gone["detail"].as_str().unwrap();

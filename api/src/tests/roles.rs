@@ -6,7 +6,7 @@ use super::harness::{Answer, TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 45] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 48] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -187,6 +187,9 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 45] = [
         "/v1/pools/{pool}/workers/{worker}/uncordon",
         Some(Role::Operator),
     ),
+    ("list_audit", "GET", "/v1/audit", Some(Role::Admin)),
+    ("list_usage", "GET", "/v1/usage", Some(Role::Viewer)),
+    ("sum_usage", "GET", "/v1/usage/sums", Some(Role::Viewer)),
 ];
 
 #[test]

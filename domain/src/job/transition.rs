@@ -6,8 +6,9 @@ use super::{
     JobState, LetGo, MS_PER_HOUR, Outcome,
 };
 use crate::id::WorkerId;
-use crate::port::{Message, QueueName};
+use crate::port::{Document, Message, QueueName};
 use crate::time::Timestamp;
+use crate::usage::UsageRecord;
 
 /// Deaths of a worker without a new checkpoint after which the job fails: a job that kills its
 /// worker doesn't loop.
@@ -123,6 +124,8 @@ pub struct Change {
     pub events: Vec<Event>,
     /// What others must hear of, through the outbox.
     pub messages: Vec<(QueueName, Message)>,
+    /// What is kept besides: use, and who did it.
+    pub documents: Vec<Document>,
 }
 
 impl Change {
@@ -139,6 +142,7 @@ impl Change {
             record,
             events,
             messages: to_worker.into_iter().chain(to_pool).collect(),
+            documents: Vec::new(),
         }
     }
 }
@@ -220,7 +224,10 @@ impl JobRecord {
             }
         });
         let events = events.collect();
-        Ok(Change::new(next, events, to_worker))
+        let used = UsageRecord::of(self, &next).map(|used| used.document(&next));
+        let mut change = Change::new(next, events, to_worker);
+        change.documents.extend(used);
+        Ok(change)
     }
 
     /// Whether a worker has to hear of it: it gets the job, or holds it and is asked for something.

@@ -27,6 +27,10 @@ pub enum CatalogKind {
     Pool,
     /// A [`crate::worker::WorkerOrder`] of [`PLATFORM`], keyed `pool/worker`.
     Worker,
+    /// An [`crate::audit::AuditEntry`], keyed by its id.
+    Audit,
+    /// A [`crate::usage::UsageRecord`], keyed by its id.
+    Attempt,
     /// What tenants have used of a pool of [`PLATFORM`], as its scheduler left it; keyed by the
     /// pool's name.
     Usage,
@@ -44,9 +48,24 @@ impl CatalogKind {
             Self::Token => "token",
             Self::Pool => "pool",
             Self::Worker => "worker",
+            Self::Audit => "audit",
+            Self::Attempt => "attempt",
             Self::Usage => "usage",
         }
     }
+}
+
+/// A document that is written in one step with something else, in place of what may be there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// What it is.
+    pub kind: CatalogKind,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its key.
+    pub key: String,
+    /// The document.
+    pub value: Value,
 }
 
 /// A document with the revision that a later write must name.
@@ -97,7 +116,7 @@ pub enum Submission {
 /// Small documents by tenant, kind and key.
 #[async_trait]
 pub trait Catalog: Send + Sync {
-    /// Writes a document if what is there is what was expected.
+    /// Writes a document if what is there is what was expected, and `also` with it.
     async fn put(
         &self,
         kind: CatalogKind,
@@ -105,10 +124,11 @@ pub trait Catalog: Send + Sync {
         key: &str,
         value: &Value,
         expect: Expect,
+        also: &[Document],
     ) -> Result<Put, StoreError>;
 
-    /// Writes a new document and keeps the answer to its request, in one step; only the answer where
-    /// there is no document. The idempotency keys are those of [`super::JobStore::create_job`]; a
+    /// Writes a new document, keeps the answer to its request, and writes `also`, in one step; only the
+    /// latter two where there is no document. The idempotency keys are those of [`super::JobStore::create_job`]; a
     /// repeat is found by [`super::JobStore::replayed`] too.
     async fn submit(
         &self,
@@ -116,6 +136,7 @@ pub trait Catalog: Send + Sync {
         tenant: &TenantId,
         document: Option<(&str, &Value)>,
         idempotency: &Idempotency,
+        also: &[Document],
     ) -> Result<Submission, StoreError>;
 
     /// The document with that key.
@@ -137,11 +158,13 @@ pub trait Catalog: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError>;
 
-    /// Removes a document. `false` when there was none.
+    /// Removes a document, and writes `also` with that. `false` when there was none; then nothing is
+    /// written.
     async fn delete(
         &self,
         kind: CatalogKind,
         tenant: &TenantId,
         key: &str,
+        also: &[Document],
     ) -> Result<bool, StoreError>;
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Message, QueueName, StoreError};
+use super::{Document, Message, QueueName, StoreError};
 use crate::id::{JobId, PoolName, TenantId, WorkerId};
 use crate::job::{Change, Event, JobRecord, JobState, Transition, TransitionError};
 use crate::time::Timestamp;
@@ -149,8 +149,8 @@ impl Change {
 /// pool's epoch fences schedulers.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Writes a new job with its event, outbox entries and idempotency record in one atomic step;
-    /// nothing when the key was used before. Keys are remembered for at least 24 hours.
+    /// Writes a new job with its event, outbox entries, documents and idempotency record in one atomic
+    /// step; nothing when the key was used before. Keys are remembered for at least 24 hours.
     async fn create_job(
         &self,
         change: &Change,
@@ -168,7 +168,7 @@ pub trait JobStore: Send + Sync {
     /// The job's record, whoever owns it.
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError>;
 
-    /// Writes a change with its events and outbox entries in one atomic step, when the stored
+    /// Writes a change with its events, outbox entries and documents in one atomic step, when the stored
     /// revision is the one before the change's and the guard, if any, still holds. A record whose
     /// state holds no lease has its lease removed in the same step.
     async fn update_job(
@@ -192,8 +192,9 @@ pub trait JobStore: Send + Sync {
     /// A job's events from position `from` on; at most `limit`.
     async fn events(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
 
-    /// Removes a job with its events, lease and outbox entries. `false` when there was none.
-    async fn delete_job(&self, id: JobId) -> Result<bool, StoreError>;
+    /// Removes a job with its events, lease and outbox entries, and writes `also` in the same step.
+    /// `false` when there was none; then nothing is written.
+    async fn delete_job(&self, id: JobId, also: &[Document]) -> Result<bool, StoreError>;
 
     /// Renews the lease under `token`, and stores how far the attempt is.
     async fn renew_lease(
@@ -272,9 +273,25 @@ pub async fn transition(
     guard: Option<&Guard>,
     now: Timestamp,
 ) -> Result<Change, TransitionFailed> {
+    transition_with(store, id, transition, guard, now, |_, _| None).await
+}
+
+/// The same, with a document that tells of it: `also` gets the record before and after.
+///
+/// # Errors
+/// As [`transition`].
+pub async fn transition_with(
+    store: &dyn JobStore,
+    id: JobId,
+    transition: &Transition,
+    guard: Option<&Guard>,
+    now: Timestamp,
+    also: impl Fn(&JobRecord, &JobRecord) -> Option<Document>,
+) -> Result<Change, TransitionFailed> {
     loop {
         let record = store.job(id).await?.ok_or(TransitionFailed::Gone)?;
-        let change = record.apply(transition.clone(), now)?;
+        let mut change = record.apply(transition.clone(), now)?;
+        change.documents.extend(also(&record, &change.record));
         match store.update_job(&change, guard).await? {
             Update::Written => return Ok(change),
             Update::Conflict => {}

@@ -14,10 +14,10 @@ mod sources;
 mod telemetry;
 mod work_queue;
 
-pub use catalog::{Catalog, CatalogKind, Entry, Expect, PLATFORM, Put, Submission};
+pub use catalog::{Catalog, CatalogKind, Document, Entry, Expect, PLATFORM, Put, Submission};
 pub use job_store::{
     Creation, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
-    OutboxEntry, TransitionFailed, Update, transition,
+    OutboxEntry, TransitionFailed, Update, transition, transition_with,
 };
 pub use key_source::{KeySource, KeySourceError};
 pub use plugin_compiler::{CompileError, CompiledPlugin, PluginCompiler};

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::fixture::tenant;
-use crate::port::{Catalog, CatalogKind, Expect, Idempotency, Put, Submission};
+use crate::port::{Catalog, CatalogKind, Document, Expect, Idempotency, Put, Submission};
 
 /// Makes one test of each contract of the catalog.
 #[macro_export]
@@ -27,6 +27,7 @@ macro_rules! catalog_suite {
                 a_removed_document_is_gone,
                 a_submitted_document_is_written_once_per_key,
                 of_many_submits_of_one_key_one_writes,
+                documents_are_written_with_what_they_tell_of_or_not_at_all,
             ]
         );
     };
@@ -36,7 +37,7 @@ const KIND: CatalogKind = CatalogKind::Dataset;
 
 async fn add(catalog: &dyn Catalog, key: &str) {
     let put = catalog
-        .put(KIND, &tenant("acme"), key, &json!(key), Expect::Absent)
+        .put(KIND, &tenant("acme"), key, &json!(key), Expect::Absent, &[])
         .await;
     assert_eq!(put.unwrap(), Put::Written, "{key}");
 }
@@ -59,12 +60,12 @@ pub async fn a_document_is_written_once(catalog: &dyn Catalog) {
     assert_eq!(catalog.get(KIND, &acme, "digits@1").await.unwrap(), None);
     let value = json!({ "rows": 1797, "name": "dígits: \"1\"" });
     let put = catalog
-        .put(KIND, &acme, "digits@1", &value, Expect::Absent)
+        .put(KIND, &acme, "digits@1", &value, Expect::Absent, &[])
         .await
         .unwrap();
     assert_eq!(put, Put::Written);
     let again = catalog
-        .put(KIND, &acme, "digits@1", &json!(0), Expect::Absent)
+        .put(KIND, &acme, "digits@1", &json!(0), Expect::Absent, &[])
         .await
         .unwrap();
     assert_eq!(again, Put::Conflict);
@@ -80,7 +81,7 @@ pub async fn a_write_names_the_revision_it_saw(catalog: &dyn Catalog) {
     let acme = tenant("acme");
     for revision in [0, 1] {
         let early = catalog
-            .put(KIND, &acme, "a", &json!(0), Expect::Revision(revision))
+            .put(KIND, &acme, "a", &json!(0), Expect::Revision(revision), &[])
             .await;
         assert_eq!(
             early.unwrap(),
@@ -90,12 +91,12 @@ pub async fn a_write_names_the_revision_it_saw(catalog: &dyn Catalog) {
     }
     add(catalog, "a").await;
     let second = catalog
-        .put(KIND, &acme, "a", &json!(2), Expect::Revision(1))
+        .put(KIND, &acme, "a", &json!(2), Expect::Revision(1), &[])
         .await
         .unwrap();
     assert_eq!(second, Put::Written);
     let repeated = catalog
-        .put(KIND, &acme, "a", &json!(3), Expect::Revision(1))
+        .put(KIND, &acme, "a", &json!(3), Expect::Revision(1), &[])
         .await
         .unwrap();
     assert_eq!(repeated, Put::Conflict);
@@ -110,7 +111,7 @@ pub async fn of_many_writers_one_wins(catalog: &dyn Catalog) {
     let values: Vec<_> = (0..8).map(|n| json!(n)).collect();
     let puts = values
         .iter()
-        .map(|value| catalog.put(KIND, &acme, "a", value, Expect::Revision(1)));
+        .map(|value| catalog.put(KIND, &acme, "a", value, Expect::Revision(1), &[]));
     let written = join_all(puts)
         .await
         .into_iter()
@@ -172,9 +173,9 @@ pub async fn tenants_and_kinds_are_apart(catalog: &dyn Catalog) {
             .unwrap()
             .is_empty()
     );
-    assert!(!catalog.delete(KIND, &other, "a").await.unwrap());
+    assert!(!catalog.delete(KIND, &other, "a", &[]).await.unwrap());
     let put = catalog
-        .put(KIND, &other, "a", &json!(0), Expect::Absent)
+        .put(KIND, &other, "a", &json!(0), Expect::Absent, &[])
         .await
         .unwrap();
     assert_eq!(put, Put::Written);
@@ -184,8 +185,8 @@ pub async fn tenants_and_kinds_are_apart(catalog: &dyn Catalog) {
 pub async fn a_removed_document_is_gone(catalog: &dyn Catalog) {
     let acme = tenant("acme");
     add(catalog, "a").await;
-    assert!(catalog.delete(KIND, &acme, "a").await.unwrap());
-    assert!(!catalog.delete(KIND, &acme, "a").await.unwrap());
+    assert!(catalog.delete(KIND, &acme, "a", &[]).await.unwrap());
+    assert!(!catalog.delete(KIND, &acme, "a", &[]).await.unwrap());
     assert_eq!(catalog.get(KIND, &acme, "a").await.unwrap(), None);
     assert!(keys(catalog, "", None, 10).await.is_empty());
     add(catalog, "a").await;
@@ -205,7 +206,7 @@ pub async fn a_submitted_document_is_written_once_per_key(catalog: &dyn Catalog)
     let submit = async |tenant, key: Option<&str>, request: &Idempotency| {
         let document = key.map(|key| (key, &value));
         catalog
-            .submit(KIND, tenant, document, request)
+            .submit(KIND, tenant, document, request, &[])
             .await
             .unwrap()
     };
@@ -258,7 +259,7 @@ pub async fn of_many_submits_of_one_key_one_writes(catalog: &dyn Catalog) {
     let names: Vec<String> = (0..16).map(|index| format!("n@{index}")).collect();
     let submits = names
         .iter()
-        .map(|key| catalog.submit(KIND, &acme, Some((key, &value)), &request));
+        .map(|key| catalog.submit(KIND, &acme, Some((key, &value)), &request, &[]));
     let outcomes: Vec<Submission> = join_all(submits)
         .await
         .into_iter()
@@ -269,4 +270,68 @@ pub async fn of_many_submits_of_one_key_one_writes(catalog: &dyn Catalog) {
     let replayed = |o: &&Submission| matches!(o, Submission::Replayed { .. });
     assert_eq!(outcomes.iter().filter(replayed).count(), 15, "{outcomes:?}");
     assert_eq!(keys(catalog, "n@", None, 99).await.len(), 1);
+}
+
+/// What is written with a document is there exactly when the document is.
+pub async fn documents_are_written_with_what_they_tell_of_or_not_at_all(catalog: &dyn Catalog) {
+    let (acme, zeta, value) = (tenant("acme"), tenant("zeta"), json!(1));
+    let also = |key: &str| {
+        [("one", &acme), ("two", &zeta)].map(|(name, tenant)| Document {
+            kind: CatalogKind::Audit,
+            tenant: tenant.clone(),
+            key: format!("{key} {name}"),
+            value: json!({ "told": key }),
+        })
+    };
+    let told = async |key: &str| {
+        let kind = CatalogKind::Audit;
+        let one = catalog.get(kind, &acme, &format!("{key} one")).await;
+        let two = catalog.get(kind, &zeta, &format!("{key} two")).await;
+        let (one, two) = (one.unwrap(), two.unwrap());
+        assert_eq!(one.is_some(), two.is_some());
+        assert!(
+            one.iter()
+                .all(|entry| entry.value == json!({ "told": key }))
+        );
+        one.map(|entry| entry.revision)
+    };
+    for (key, expect, written) in [
+        ("put", Expect::Absent, Some(1)),
+        ("twice", Expect::Absent, None),
+        ("stale", Expect::Revision(9), None),
+        ("over", Expect::Revision(1), Some(1)),
+    ] {
+        let also = also(key);
+        let put = catalog.put(KIND, &acme, "a", &value, expect, &also);
+        assert_eq!(put.await.unwrap() == Put::Written, written.is_some());
+        assert_eq!(told(key).await, written, "{key}");
+    }
+    let requests = [
+        ("submit", Some("b"), request("k1", "one"), Some(1)),
+        ("replayed", Some("c"), request("k1", "one"), None),
+        ("mismatch", Some("c"), request("k1", "two"), None),
+        ("conflict", Some("a"), request("k2", "two"), None),
+        ("answer", None, request("k3", "three"), Some(1)),
+    ];
+    for (key, name, request, written) in requests {
+        let document = name.map(|name| (name, &value));
+        let also = also(key);
+        let submit = catalog.submit(KIND, &acme, document, &request, &also);
+        submit.await.unwrap();
+        assert_eq!(told(key).await, written, "{key}");
+    }
+    for (key, written) in [("delete", Some(1)), ("gone", None)] {
+        let also = also(key);
+        let delete = catalog.delete(KIND, &acme, "b", &also);
+        assert_eq!(delete.await.unwrap(), written.is_some());
+        assert_eq!(told(key).await, written, "{key}");
+    }
+    // The same again is written over.
+    let also = also("put");
+    let put = catalog.put(KIND, &acme, "a", &value, Expect::Revision(2), &also);
+    assert_eq!(put.await.unwrap(), Put::Written);
+    assert_eq!(told("put").await, Some(2));
+    let kind = CatalogKind::Audit;
+    let listed = catalog.list(kind, &acme, "", None, 99).await.unwrap();
+    assert_eq!(listed.len(), 5);
 }

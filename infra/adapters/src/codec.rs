@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stoker_domain::JobRecord;
 use stoker_domain::job::Change;
-use stoker_domain::port::StoreError;
+use stoker_domain::port::{CatalogKind, Document, StoreError};
 use stoker_domain::worker::Progress;
+use stoker_domain::{JobRecord, TenantId};
 
 /// A value as it is stored.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<String, StoreError> {
@@ -35,6 +35,28 @@ pub(crate) struct EncodedChange {
     pub(crate) events: Vec<String>,
     /// Id and entry.
     pub(crate) outbox: Vec<(String, String)>,
+    pub(crate) documents: Vec<EncodedDocument>,
+}
+
+/// A document as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct EncodedDocument {
+    pub(crate) kind: CatalogKind,
+    pub(crate) tenant: TenantId,
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+pub(crate) fn encode_documents(documents: &[Document]) -> Result<Vec<EncodedDocument>, StoreError> {
+    let encoded = documents.iter().map(|document| {
+        Ok(EncodedDocument {
+            kind: document.kind,
+            tenant: document.tenant.clone(),
+            key: document.key.clone(),
+            value: encode(&document.value)?,
+        })
+    });
+    encoded.collect()
 }
 
 impl EncodedChange {
@@ -48,6 +70,7 @@ impl EncodedChange {
             record: encode(&change.record)?,
             events: change.events.iter().map(encode).collect::<Result<_, _>>()?,
             outbox: outbox.collect::<Result<_, StoreError>>()?,
+            documents: encode_documents(&change.documents)?,
         })
     }
 }

@@ -70,7 +70,14 @@ async fn what_was_written_is_there_after_reopening() {
     store.append_points(id, token, &points).await.unwrap();
     let (acme, value) = (tenant("acme"), serde_json::json!({ "rows": 3 }));
     store
-        .put(CatalogKind::Dataset, &acme, "a@1", &value, Expect::Absent)
+        .put(
+            CatalogKind::Dataset,
+            &acme,
+            "a@1",
+            &value,
+            Expect::Absent,
+            &[],
+        )
         .await
         .unwrap();
     let (events, outbox) = (store.events(id, 0, 10).await, store.outbox(10).await);
@@ -254,4 +261,11 @@ async fn a_killed_process_loses_nothing_it_acknowledged() {
         let delivery = next.expect("an acknowledged message is lost").unwrap();
         missing.remove(&delivery.message.job.to_string());
     }
+}
+
+#[tokio::test]
+async fn a_changes_documents_are_written_with_it() {
+    let (store, _dir) = open_store().await;
+    stoker_domain::testkit::job_store::a_changes_documents_are_written_with_it(&store, &store)
+        .await;
 }

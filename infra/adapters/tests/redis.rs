@@ -209,3 +209,10 @@ async fn settings_that_cannot_be_used_are_named_without_secrets() {
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changes_documents_are_written_with_it() {
+    let (store, ()) = open().await;
+    stoker_domain::testkit::job_store::a_changes_documents_are_written_with_it(&store, &store)
+        .await;
+}

@@ -26,7 +26,7 @@ pub struct Now {
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Give a queued job to a worker.
     Dispatch {

@@ -19,6 +19,7 @@
 //! Redirects aren't followed: the token goes to the configured server and nowhere else.
 
 mod artifact;
+mod audit;
 mod backoff;
 mod catalog;
 mod client;
@@ -35,6 +36,7 @@ mod sse;
 mod upload;
 mod watch;
 
+pub use audit::{AuditQuery, UsageQuery};
 pub use catalog::{Header, NewDataset, RemoteDataset};
 pub use client::Client;
 pub use config::{ClientConfig, Retries, Timeouts};

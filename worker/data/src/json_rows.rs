@@ -117,6 +117,9 @@ mod tests {
         assert_eq!(texts.iter().collect::<Vec<_>>(), ["a", "5", ""]);
         let wrong = [row("a".into()), row(serde_json::json!(["a"]))];
         let error = chunk_of_json(&[&column], &wrong).unwrap_err().to_string();
-        assert!(error.contains("row 2") && error.contains("is not a text"), "{error}");
+        assert!(
+            error.contains("row 2") && error.contains("is not a text"),
+            "{error}"
+        );
     }
 }

@@ -119,8 +119,8 @@ pub async fn a_deleted_job_leaves_nothing(store: &dyn JobStore) {
         .await
         .unwrap();
     step(store, id, Transition::Pause).await;
-    assert!(store.delete_job(id).await.unwrap());
-    assert!(!store.delete_job(id).await.unwrap());
+    assert!(store.delete_job(id, &[]).await.unwrap());
+    assert!(!store.delete_job(id, &[]).await.unwrap());
     assert_eq!(store.job(id).await.unwrap(), None);
     assert!(store.events(id, 0, 10).await.unwrap().is_empty());
     assert_eq!(store.progress(id).await.unwrap(), None);

@@ -8,14 +8,18 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde_json::json;
 use tokio::time::timeout;
 
-use crate::JobState;
 use crate::job::{EventBody, Transition};
-use crate::port::{JobStore, TransitionFailed, Update, transition};
-use crate::testkit::fixture::{
-    at, dispatched, failure, guard, holder, job, outcome, pool, running, step, submit, submitted,
+use crate::port::{
+    Catalog, CatalogKind, Document, JobStore, TransitionFailed, Update, transition, transition_with,
 };
+use crate::testkit::fixture::{
+    at, dispatched, failure, guard, holder, job, outcome, pool, request, running, step, submit,
+    submitted, tenant,
+};
+use crate::{JobRecord, JobState};
 
 /// Longest wait for a leadership to expire.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,6 +38,48 @@ pub async fn an_update_is_read_back(store: &dyn JobStore) {
     );
     assert_eq!(store.job(id).await.unwrap(), Some(next.record));
     assert_eq!(store.events(id, 1, 10).await.unwrap(), next.events);
+}
+
+/// What attempts used, and who did it, is there exactly when the change is. For a store that is both.
+pub async fn a_changes_documents_are_written_with_it(store: &dyn JobStore, catalog: &dyn Catalog) {
+    let (acme, kind) = (tenant("acme"), CatalogKind::Audit);
+    let told = |key: &str| Document {
+        kind,
+        tenant: acme.clone(),
+        key: key.to_owned(),
+        value: json!(key),
+    };
+    let keys = async |kind| {
+        let list = catalog.list(kind, &acme, "", None, 99).await.unwrap();
+        list.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+    };
+    let mut change = job("digits");
+    change.documents.push(told("1 made"));
+    let id = submit(store, &change).await;
+    let same = request(&id.to_string(), "body");
+    store.create_job(&change, &same).await.unwrap();
+    let token = running(store, id).await;
+    assert!(keys(CatalogKind::Attempt).await.is_empty(), "it runs still");
+    let failed = Transition::Fail {
+        token,
+        failure: failure(),
+    };
+    let also = |_: &JobRecord, _: &JobRecord| Some(told("2 failed"));
+    transition_with(store, id, &failed, None, at(1), also)
+        .await
+        .unwrap();
+    let stale = change.record.apply(Transition::Cancel, at(2)).unwrap();
+    let mut stale = stale;
+    stale.documents.push(told("3 stale"));
+    let update = store.update_job(&stale, None).await.unwrap();
+    assert_eq!(update, Update::Conflict);
+    assert!(store.delete_job(id, &[told("4 deleted")]).await.unwrap());
+    assert!(!store.delete_job(id, &[told("5 gone")]).await.unwrap());
+    assert_eq!(keys(kind).await, ["1 made", "2 failed", "4 deleted"]);
+    // Use outlives its job.
+    let used = keys(CatalogKind::Attempt).await;
+    assert_eq!(used.len(), 1);
+    assert!(used[0].ends_with(&format!("{id}-{token}")), "{used:?}");
 }
 
 /// The same revision isn't written twice, not by a repeat either; nor a job that isn't there.

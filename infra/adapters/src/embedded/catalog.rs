@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use stoker_domain::TenantId;
 use stoker_domain::port::{
-    Catalog, CatalogKind, Creation, Entry, Expect, Idempotency, Put, StoreError, Submission,
+    Catalog, CatalogKind, Creation, Document, Entry, Expect, Idempotency, Put, StoreError,
+    Submission,
 };
 use stoker_domain::time::Clock;
 
@@ -13,7 +14,7 @@ use super::change::{self, integer};
 use super::database::failed;
 use super::jobs::rows_max;
 use super::store::EmbeddedStore;
-use crate::codec::{decode, encode};
+use crate::codec::{decode, encode, encode_documents};
 
 /// Writes a document where there is none.
 const INSERT: &str = "INSERT INTO document (kind, tenant, key, revision, value)
@@ -28,7 +29,9 @@ impl Catalog for EmbeddedStore {
         key: &str,
         value: &Value,
         expect: Expect,
+        also: &[Document],
     ) -> Result<Put, StoreError> {
+        let also = encode_documents(also)?;
         let (tenant, key, value) = (tenant.to_string(), key.to_owned(), encode(value)?);
         let write = move |db: &Connection| {
             let (sql, revision) = match expect {
@@ -43,11 +46,11 @@ impl Catalog for EmbeddedStore {
             let written = statement
                 .execute(params![kind.as_str(), tenant, key, value, revision])
                 .map_err(failed)?;
-            Ok(if written == 0 {
-                Put::Conflict
-            } else {
-                Put::Written
-            })
+            if written == 0 {
+                return Ok(Put::Conflict);
+            }
+            change::keep(db, &also)?;
+            Ok(Put::Written)
         };
         self.jobs.writer.write(write).await
     }
@@ -58,7 +61,9 @@ impl Catalog for EmbeddedStore {
         tenant: &TenantId,
         document: Option<(&str, &Value)>,
         idempotency: &Idempotency,
+        also: &[Document],
     ) -> Result<Submission, StoreError> {
+        let also = encode_documents(also)?;
         let (tenant, idempotency) = (tenant.to_string(), idempotency.clone());
         let now_ms = self.clock.now().as_millis();
         let document = match document {
@@ -84,6 +89,7 @@ impl Catalog for EmbeddedStore {
                 }
             }
             change::remember(db, &tenant, &idempotency, now_ms)?;
+            change::keep(db, &also)?;
             Ok(Submission::Written)
         };
         self.jobs.writer.write(write).await
@@ -138,7 +144,9 @@ impl Catalog for EmbeddedStore {
         kind: CatalogKind,
         tenant: &TenantId,
         key: &str,
+        also: &[Document],
     ) -> Result<bool, StoreError> {
+        let also = encode_documents(also)?;
         let (tenant, key) = (tenant.to_string(), key.to_owned());
         let write = move |db: &Connection| {
             let sql = "DELETE FROM document WHERE kind = ?1 AND tenant = ?2 AND key = ?3";
@@ -146,6 +154,9 @@ impl Catalog for EmbeddedStore {
             let deleted = statement
                 .execute(params![kind.as_str(), tenant, key])
                 .map_err(failed)?;
+            if deleted > 0 {
+                change::keep(db, &also)?;
+            }
             Ok(deleted > 0)
         };
         self.jobs.writer.write(write).await

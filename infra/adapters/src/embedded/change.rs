@@ -6,7 +6,7 @@ use stoker_domain::{JobRecord, JobState};
 
 use super::database::failed;
 use super::leadership::leads;
-use crate::codec::EncodedChange;
+use crate::codec::{EncodedChange, EncodedDocument};
 
 /// How long idempotency keys are remembered.
 const REMEMBERED_MS: i64 = 48 * 3_600 * 1_000;
@@ -202,10 +202,35 @@ fn append(connection: &Connection, row: &Row) -> Result<(), StoreError> {
             params![id, entry],
         )?;
     }
+    keep(connection, &row.encoded.documents)
+}
+
+/// Writes documents in place of what may be there.
+pub(super) fn keep(
+    connection: &Connection,
+    documents: &[EncodedDocument],
+) -> Result<(), StoreError> {
+    for document in documents {
+        run(
+            connection,
+            "INSERT INTO document (kind, tenant, key, revision, value) VALUES (?1, ?2, ?3, 1, ?4)
+             ON CONFLICT DO UPDATE SET revision = revision + 1, value = ?4",
+            params![
+                document.kind.as_str(),
+                document.tenant.as_str(),
+                document.key,
+                document.value
+            ],
+        )?;
+    }
     Ok(())
 }
 
-pub(super) fn delete(connection: &Connection, id: &str) -> Result<bool, StoreError> {
+pub(super) fn delete(
+    connection: &Connection,
+    id: &str,
+    also: &[EncodedDocument],
+) -> Result<bool, StoreError> {
     run(connection, "DELETE FROM event WHERE job = ?1", params![id])?;
     run(connection, "DELETE FROM lease WHERE job = ?1", params![id])?;
     // Entries are named `<job>:…`, and ';' is the character after ':'.
@@ -218,6 +243,9 @@ pub(super) fn delete(connection: &Connection, id: &str) -> Result<bool, StoreErr
         .prepare_cached("DELETE FROM job WHERE id = ?1")
         .and_then(|mut statement| statement.execute(params![id]))
         .map_err(failed)?;
+    if deleted > 0 {
+        keep(connection, also)?;
+    }
     Ok(deleted > 0)
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use stoker_domain::job::{Change, Event};
 use stoker_domain::port::{
-    Creation, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
+    Creation, Document, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
     OutboxEntry, StoreError, Update,
 };
 use stoker_domain::time::Clock;
@@ -15,7 +15,7 @@ use super::change::{self, Row, integer, run};
 use super::database::failed;
 use super::store::EmbeddedStore;
 use super::{leadership, workers};
-use crate::codec::{EncodedChange, decode, encode, encode_progress};
+use crate::codec::{EncodedChange, decode, encode, encode_documents, encode_progress};
 
 /// Jobs that one list looks at. A filter that few jobs pass gets a short page and a cursor.
 const EXAMINED_MAX: u32 = 10_000;
@@ -121,8 +121,9 @@ impl JobStore for EmbeddedStore {
         .await
     }
 
-    async fn delete_job(&self, id: JobId) -> Result<bool, StoreError> {
-        self.write(move |db| change::delete(db, &id.to_string()))
+    async fn delete_job(&self, id: JobId, also: &[Document]) -> Result<bool, StoreError> {
+        let also = encode_documents(also)?;
+        self.write(move |db| change::delete(db, &id.to_string(), &also))
             .await
     }
 

@@ -1,16 +1,16 @@
 //! [`Catalog`] over Redis.
 
 use async_trait::async_trait;
-use redis::{Cmd, Pipeline};
+use redis::Cmd;
 use serde_json::Value;
 use stoker_domain::TenantId;
 use stoker_domain::port::{
-    Catalog, CatalogKind, Entry, Expect, Idempotency, Put, StoreError, Submission,
+    Catalog, CatalogKind, Document, Entry, Expect, Idempotency, Put, StoreError, Submission,
 };
 
 use super::changes::REMEMBERED_MS;
 use super::{RedisStore, script};
-use crate::codec::{decode, encode};
+use crate::codec::{decode, encode, encode_documents};
 
 #[async_trait]
 impl Catalog for RedisStore {
@@ -21,6 +21,7 @@ impl Catalog for RedisStore {
         key: &str,
         value: &Value,
         expect: Expect,
+        also: &[Document],
     ) -> Result<Put, StoreError> {
         let [documents, keys] = self.keys.documents(kind, tenant);
         let revision = match expect {
@@ -35,6 +36,7 @@ impl Catalog for RedisStore {
             .arg(key)
             .arg(revision)
             .arg(encode(value)?);
+        self.documents(&mut call, &encode_documents(also)?);
         let written: u64 = self.script(&call).await?;
         Ok(if written == 0 {
             Put::Conflict
@@ -49,6 +51,7 @@ impl Catalog for RedisStore {
         tenant: &TenantId,
         document: Option<(&str, &Value)>,
         idempotency: &Idempotency,
+        also: &[Document],
     ) -> Result<Submission, StoreError> {
         let [documents, keys] = self.keys.documents(kind, tenant);
         let mut call = script::SUBMIT_DOCUMENT.prepare_invoke();
@@ -58,9 +61,12 @@ impl Catalog for RedisStore {
             .arg(&idempotency.body_blake3)
             .arg(&idempotency.answer)
             .arg(REMEMBERED_MS);
-        if let Some((key, value)) = document {
-            call.arg(key).arg(encode(value)?);
-        }
+        // No document has an empty key.
+        match document {
+            Some((key, value)) => call.arg(key).arg(encode(value)?),
+            None => call.arg("").arg(""),
+        };
+        self.documents(&mut call, &encode_documents(also)?);
         let outcome: Vec<String> = self.script(&call).await?;
         match outcome.first().map(String::as_str) {
             Some("written") => Ok(Submission::Written),
@@ -121,15 +127,13 @@ impl Catalog for RedisStore {
         kind: CatalogKind,
         tenant: &TenantId,
         key: &str,
+        also: &[Document],
     ) -> Result<bool, StoreError> {
         let [documents, keys] = self.keys.documents(kind, tenant);
-        let mut pipeline = Pipeline::new();
-        pipeline
-            .atomic()
-            .hdel(documents, key)
-            .zrem(keys, key)
-            .ignore();
-        let (deleted,): (u64,) = self.pipeline(&pipeline).await?;
+        let mut call = script::DELETE_DOCUMENT.prepare_invoke();
+        call.key(documents).key(keys).arg(key);
+        self.documents(&mut call, &encode_documents(also)?);
+        let deleted: u64 = self.script(&call).await?;
         Ok(deleted > 0)
     }
 }

@@ -2,11 +2,11 @@
 
 use redis::ScriptInvocation;
 use stoker_domain::job::Change;
-use stoker_domain::port::{Creation, Guard, Idempotency, StoreError, Update};
+use stoker_domain::port::{Creation, Document, Guard, Idempotency, StoreError, Update};
 use stoker_domain::{JobId, JobRecord, JobState};
 
 use super::{RedisStore, script, unexpected};
-use crate::codec::EncodedChange;
+use crate::codec::{EncodedChange, EncodedDocument, encode_documents};
 
 /// How long idempotency keys are remembered.
 pub(super) const REMEMBERED_MS: u64 = 48 * 3_600 * 1_000;
@@ -34,7 +34,7 @@ impl RedisStore {
             .arg(record.token)
             .arg(record.state.as_str())
             .arg(record.pool().as_str());
-        events_and_outbox(&mut call, &encoded);
+        self.rest(&mut call, &encoded);
         let answer: Vec<String> = self.script(&call).await?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["created"] => Ok(Creation::Created),
@@ -72,7 +72,7 @@ impl RedisStore {
             .arg(record.state.as_str())
             .arg(u8::from(is_active(record)))
             .arg(u8::from(keeps_lease));
-        events_and_outbox(&mut call, &encoded);
+        self.rest(&mut call, &encoded);
         let answer: String = self.script(&call).await?;
         match answer.as_str() {
             "written" => Ok(Update::Written),
@@ -82,7 +82,11 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn delete(&self, record: &JobRecord) -> Result<bool, StoreError> {
+    pub(super) async fn delete(
+        &self,
+        record: &JobRecord,
+        also: &[Document],
+    ) -> Result<bool, StoreError> {
         let mut call = script::DELETE.prepare_invoke();
         call.key(self.keys.job(record.id))
             .key(self.keys.jobs(&record.tenant))
@@ -92,8 +96,29 @@ impl RedisStore {
             .key(self.keys.events(record.id));
         self.outbox_keys(&mut call, record.id);
         call.arg(record.id.to_string());
+        self.documents(&mut call, &encode_documents(also)?);
         let deleted: u64 = self.script(&call).await?;
         Ok(deleted > 0)
+    }
+
+    /// What every change has: events, outbox entries, documents.
+    fn rest(&self, call: &mut ScriptInvocation<'_>, encoded: &EncodedChange) {
+        call.arg(encoded.events.len()).arg(&encoded.events);
+        call.arg(encoded.outbox.len());
+        for (id, entry) in &encoded.outbox {
+            call.arg(id).arg(entry);
+        }
+        self.documents(call, &encoded.documents);
+    }
+
+    /// The last of a script's keys and arguments: two of each for each document.
+    pub(super) fn documents(&self, call: &mut ScriptInvocation<'_>, documents: &[EncodedDocument]) {
+        for document in documents {
+            for key in self.keys.documents(document.kind, &document.tenant) {
+                call.key(key);
+            }
+            call.arg(&document.key).arg(&document.value);
+        }
     }
 
     fn outbox_keys(&self, call: &mut ScriptInvocation<'_>, id: JobId) {
@@ -107,11 +132,4 @@ impl RedisStore {
 /// Whether the job is queued or holds a lease.
 pub(super) fn is_active(record: &JobRecord) -> bool {
     record.state == JobState::Queued || record.state.is_leased()
-}
-
-fn events_and_outbox(call: &mut ScriptInvocation<'_>, encoded: &EncodedChange) {
-    call.arg(encoded.events.len()).arg(&encoded.events);
-    for (id, entry) in &encoded.outbox {
-        call.arg(id).arg(entry);
-    }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use redis::{Cmd, Pipeline};
 use stoker_domain::job::{Change, Event};
 use stoker_domain::port::{
-    Creation, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
+    Creation, Document, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
     OutboxEntry, StoreError, Update,
 };
 use stoker_domain::worker::{Progress, WorkerRecord};
@@ -118,9 +118,9 @@ impl JobStore for RedisStore {
         events.iter().map(|text| decode(text)).collect()
     }
 
-    async fn delete_job(&self, id: JobId) -> Result<bool, StoreError> {
+    async fn delete_job(&self, id: JobId, also: &[Document]) -> Result<bool, StoreError> {
         match self.job(id).await? {
-            Some(record) => self.delete(&record).await,
+            Some(record) => self.delete(&record, also).await,
             None => Ok(false),
         }
     }

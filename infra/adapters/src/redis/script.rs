@@ -15,6 +15,7 @@ scripts! {
     APPEND_POINTS = "append_points.lua",
     CREATE = "create.lua",
     DELETE = "delete.lua",
+    DELETE_DOCUMENT = "delete_document.lua",
     LEAD = "lead.lua",
     OUTBOX = "outbox.lua",
     OUTBOX_DONE = "outbox_done.lua",

@@ -1,6 +1,8 @@
 -- Writes a new job, unless its idempotency key was used before.
--- KEYS: idempotency, job, tenant's jobs, pool's active jobs, events, then the outbox's four.
--- ARGV: body, answer, remembered (ms), id, record, revision, token, state, pool, events, ...
+-- KEYS: idempotency, job, tenant's jobs, pool's active jobs, events, the outbox's four, then two of
+--   each document.
+-- ARGV: body, answer, remembered (ms), id, record, revision, token, state, pool, events, ...,
+--   outbox entries, ..., key and document of each.
 local earlier = redis.call('HMGET', KEYS[1], 'body', 'answer')
 if earlier[1] then
   if earlier[1] == ARGV[1] then return {'replayed', earlier[2]} end
@@ -14,9 +16,19 @@ redis.call('ZADD', KEYS[3], 0, ARGV[4])
 redis.call('ZADD', KEYS[4], 0, ARGV[4])
 local events = tonumber(ARGV[10])
 for i = 11, 10 + events do redis.call('RPUSH', KEYS[5], ARGV[i]) end
-for i = 11 + events, #ARGV, 2 do
+local entries = tonumber(ARGV[11 + events])
+local documents = 12 + events + 2 * entries
+for i = 12 + events, documents - 1, 2 do
   redis.call('ZADD', KEYS[6], redis.call('INCR', KEYS[8]), ARGV[i])
   redis.call('HSET', KEYS[7], ARGV[i], ARGV[i + 1])
   redis.call('SADD', KEYS[9], ARGV[i])
+end
+local document = 10
+for i = documents, #ARGV, 2 do
+  local found = redis.call('HGET', KEYS[document], ARGV[i])
+  local revision = found and tonumber(string.match(found, '^(%d+):')) or 0
+  redis.call('HSET', KEYS[document], ARGV[i], string.format('%d:', revision + 1) .. ARGV[i + 1])
+  redis.call('ZADD', KEYS[document + 1], 0, ARGV[i])
+  document = document + 2
 end
 return {'created'}

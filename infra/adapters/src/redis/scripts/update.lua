@@ -1,7 +1,8 @@
 -- Writes a change, if the guard holds and nobody wrote in between.
--- KEYS: leader, job, pool's active jobs, lease, pool's leases, events, then the outbox's four.
+-- KEYS: leader, job, pool's active jobs, lease, pool's leases, events, the outbox's four, then two
+--   of each document.
 -- ARGV: guard's epoch or '', id, revision before, record, revision, token, state, active (0 or 1),
---   keeps its lease (0 or 1), events, ...
+--   keeps its lease (0 or 1), events, ..., outbox entries, ..., key and document of each.
 if ARGV[1] ~= '' then
   local leader = redis.call('HMGET', KEYS[1], 'epoch', 'holder')
   if leader[1] ~= ARGV[1] or not leader[2] then return 'fenced' end
@@ -17,9 +18,19 @@ if ARGV[9] == '0' then
 end
 local events = tonumber(ARGV[10])
 for i = 11, 10 + events do redis.call('RPUSH', KEYS[6], ARGV[i]) end
-for i = 11 + events, #ARGV, 2 do
+local entries = tonumber(ARGV[11 + events])
+local documents = 12 + events + 2 * entries
+for i = 12 + events, documents - 1, 2 do
   redis.call('ZADD', KEYS[7], redis.call('INCR', KEYS[9]), ARGV[i])
   redis.call('HSET', KEYS[8], ARGV[i], ARGV[i + 1])
   redis.call('SADD', KEYS[10], ARGV[i])
+end
+local document = 11
+for i = documents, #ARGV, 2 do
+  local found = redis.call('HGET', KEYS[document], ARGV[i])
+  local revision = found and tonumber(string.match(found, '^(%d+):')) or 0
+  redis.call('HSET', KEYS[document], ARGV[i], string.format('%d:', revision + 1) .. ARGV[i + 1])
+  redis.call('ZADD', KEYS[document + 1], 0, ARGV[i])
+  document = document + 2
 end
 return 'written'
