@@ -9,8 +9,9 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, audit, batch, create_dataset, create_job, datasets, events, health, jobs, logs,
-    metrics, plugins, pools, predict, preview, quote_job, replay, tokens, uploads, workers,
+    artifacts, audit, batch, create_dataset, create_job, datasets, events, health, jobs, keys,
+    logs, metrics, plugins, pools, predict, preview, projects, quote_job, replay, tokens, uploads,
+    workers,
 };
 
 /// Declares each route once: served and documented by the same line.
@@ -82,6 +83,16 @@ routes! {
     workers::cordon_worker,
     workers::drain_worker,
     workers::uncordon_worker,
+    keys::create_key,
+    keys::list_keys,
+    keys::revoke_key,
+    projects::create_project,
+    projects::list_projects,
+    projects::get_project,
+    projects::put_project,
+    projects::delete_project,
+    projects::add_member,
+    projects::remove_member,
     audit::list_audit,
     audit::list_usage,
     audit::sum_usage,

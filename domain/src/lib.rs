@@ -15,6 +15,7 @@ pub mod object;
 pub mod plugin;
 pub mod pool;
 pub mod port;
+pub mod project;
 pub mod spec;
 pub mod tenant;
 #[cfg(feature = "testkit")]

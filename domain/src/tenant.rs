@@ -67,3 +67,31 @@ pub struct TokenRecord {
     /// Whether it was revoked.
     pub revoked: bool,
 }
+
+/// An API key, as stored: never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKeyRecord {
+    /// Version tag of this form.
+    pub record_version: u16,
+    /// The key's id, a part of the key.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// A name for people.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The one project whose jobs it is for; the whole tenant when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// BLAKE3 of the key.
+    pub key_blake3: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}

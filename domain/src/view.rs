@@ -17,8 +17,9 @@ use crate::model::Prediction;
 use crate::plugin::PluginRecord;
 use crate::pool::PoolSettings;
 use crate::port::Point;
+use crate::project::ProjectRecord;
 use crate::spec::JobSpec;
-use crate::tenant::{Role, TokenRecord};
+use crate::tenant::{ApiKeyRecord, Role, TokenRecord};
 use crate::time::Timestamp;
 use crate::usage::UsageRecord;
 use crate::worker::{Progress, Standing, WorkerOrder, WorkerRecord};
@@ -328,6 +329,110 @@ pub struct WorkerView {
 pub struct WorkerList {
     /// The workers.
     pub workers: Vec<WorkerView>,
+}
+
+/// What is needed to make a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewProject {
+    /// Its name, unique in the tenant.
+    pub name: String,
+    /// Whether everybody of the tenant may do in it what their token's role allows.
+    #[serde(default)]
+    pub open: bool,
+}
+
+/// What may be changed about a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectSettings {
+    /// Whether everybody of the tenant may do in it what their token's role allows.
+    pub open: bool,
+}
+
+/// What a member may do in a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    /// viewer, developer or admin.
+    pub role: Role,
+}
+
+/// A list of projects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProjectList {
+    /// The projects.
+    pub projects: Vec<ProjectRecord>,
+}
+
+/// What is needed to make an API key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewApiKey {
+    /// A name for people.
+    pub name: String,
+    /// What it may do; not more than its maker.
+    pub role: Role,
+    /// The one project whose jobs it is for; the whole tenant when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Seconds until it ends.
+    pub expires_in_s: u64,
+}
+
+/// An API key, without the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApiKeyView {
+    /// Its id.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The one project whose jobs it is for; the whole tenant when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Who made it.
+    pub created_by: String,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+impl From<ApiKeyRecord> for ApiKeyView {
+    fn from(record: ApiKeyRecord) -> Self {
+        Self {
+            id: record.id,
+            name: record.name,
+            role: record.role,
+            project: record.project,
+            created_by: record.created_by,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            revoked: record.revoked,
+        }
+    }
+}
+
+/// A new API key. The key is shown here and nowhere else.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApiKeyCreated {
+    /// The key.
+    pub key: String,
+    /// What is kept of it.
+    pub record: ApiKeyView,
+}
+
+/// A list of API keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApiKeyList {
+    /// The keys.
+    pub keys: Vec<ApiKeyView>,
 }
 
 /// What was changed in a tenant, oldest first.

@@ -1,4 +1,4 @@
-//! The client verbs: `stoker job|model|dataset|upload|plugin|pool|worker|token|login|context|completions`.
+//! The client verbs: `stoker job|model|dataset|upload|plugin|project|member|pool|worker|key|audit|usage|token|login|context|completions`.
 //!
 //! Each verb is one call of the SDK and a way to show its answer. Where the server is found is in
 //! [`context`], how a command ends in [`exit`], how it speaks in [`output`].
@@ -14,12 +14,14 @@ mod download;
 mod exit;
 mod follow;
 mod job;
+mod key;
 mod login;
 mod model;
 mod output;
 mod pack;
 mod plugin;
 mod pool;
+mod project;
 mod replay;
 mod show;
 mod table;
@@ -104,12 +106,21 @@ pub(crate) enum ClientCommand {
     /// Plugins: upload, list, delete.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Projects: create, list, open, close, delete.
+    #[command(subcommand)]
+    Project(project::ProjectCommand),
+    /// Members of projects: add, remove.
+    #[command(subcommand)]
+    Member(project::MemberCommand),
     /// Pools of workers: list, set up, share.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
     /// Tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// API keys: create, list, revoke.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Show who changed what. For admins.
     Audit(audit::Audit),
     /// Show what attempts used, and what it cost.
@@ -172,9 +183,12 @@ async fn dispatch(
         ClientCommand::Dataset(command) => dataset::run(command, &session()?).await,
         ClientCommand::Upload(command) => upload::run(command, &session()?).await,
         ClientCommand::Plugin(command) => plugin::run(command, &session()?).await,
+        ClientCommand::Project(command) => project::run(command, &session()?).await,
+        ClientCommand::Member(command) => project::run_member(command, &session()?).await,
         ClientCommand::Pool(command) => pool::run(command, &session()?).await,
         ClientCommand::Worker(command) => pool::run_worker(command, &session()?).await,
         ClientCommand::Token(command) => token::run(command, &session()?).await,
+        ClientCommand::Key(command) => key::run(command, &session()?).await,
         ClientCommand::Audit(which) => audit::list(which, &session()?).await,
         ClientCommand::Usage(which) => audit::usage(which, &session()?).await,
         ClientCommand::Login(arguments) => {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use stoker_domain::port::PLATFORM;
+use stoker_domain::project::ProjectRecord;
 use stoker_domain::tenant::Role;
 use stoker_domain::{TenantId, Timestamp};
 
@@ -16,6 +17,8 @@ pub(crate) struct Caller {
     pub(crate) tenant: TenantId,
     pub(crate) subject: String,
     pub(crate) role: Role,
+    /// The one project whose jobs it may touch; all of the tenant's when absent.
+    pub(crate) project: Option<String>,
     /// The token's id, by which it can be revoked.
     pub(crate) token: Option<String>,
     /// When the token ends, leeway included.
@@ -23,6 +26,14 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// What it may do in a project; nothing when it isn't its to see.
+    pub(crate) fn role_in(&self, project: &ProjectRecord) -> Option<Role> {
+        match &self.project {
+            None => project.role_of(&self.subject, self.role),
+            Some(own) => (*own == project.name).then_some(self.role),
+        }
+    }
+
     /// Reads claims whose signature, issuer and audience were verified.
     pub(crate) fn from_claims(
         claims: &Map<String, Value>,
@@ -59,6 +70,7 @@ impl Caller {
             tenant,
             subject,
             role,
+            project: None,
             token: text(claims, "jti")?,
             until,
         })

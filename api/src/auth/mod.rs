@@ -1,5 +1,6 @@
 //! Who is calling: JSON Web Tokens (RFC 7519) by keys that the configuration names.
 
+pub(crate) mod api_key;
 mod claims;
 mod keys;
 mod signing;

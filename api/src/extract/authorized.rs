@@ -11,17 +11,20 @@ use futures::future::{LocalBoxFuture, Ready, ready};
 use serde_json::Value;
 use stoker_domain::ErrorCode;
 use stoker_domain::audit::{Actor, AuditEntry, RECORD_VERSION};
-use stoker_domain::port::{CatalogKind, Document};
+use stoker_domain::port::{CatalogKind, Document, PLATFORM};
 use stoker_domain::tenant::{Role, TokenRecord};
 
+use super::project::may_somewhere;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Caller, api_key};
 use crate::problem::ApiError;
 
 /// What a handler needs the right to do.
 pub(crate) trait Permission: 'static {
     /// The least role that has it.
     const ROLE: Role;
+    /// Whether it is enough to have that role in a project.
+    const WITHIN: bool = false;
 }
 
 /// See what the tenant has.
@@ -119,7 +122,13 @@ impl<P: Permission> FromRequest for Authorized<P> {
         Box::pin(async move {
             let (app, token) = found?;
             let caller = authenticate(&app, &token).await?;
-            if caller.role < P::ROLE {
+            let suffices = caller.role >= P::ROLE
+                || (P::WITHIN && may_somewhere(&app, &caller, P::ROLE).await?);
+            if let (Some(own), false) = (&caller.project, P::WITHIN || P::ROLE == Role::Viewer) {
+                let detail = format!("the API key is for the jobs of project {own} alone");
+                return Err(ApiError::new(ErrorCode::Forbidden, detail));
+            }
+            if !suffices {
                 return Err(ApiError::new(
                     ErrorCode::Forbidden,
                     format!(
@@ -160,6 +169,17 @@ fn bearer(request: &HttpRequest) -> Result<String, ApiError> {
 async fn authenticate(app: &App, token: &str) -> Result<Caller, ApiError> {
     let (now, now_ms) = (app.ports.clock.now(), app.ports.clock.monotonic_ms());
     if let Some(caller) = app.verifier.remembered(token, now, now_ms) {
+        return Ok(caller);
+    }
+    if let Some(id) = api_key::id_of(token) {
+        let platform = PLATFORM.parse().map_err(ApiError::internal)?;
+        let entry = app.ports.catalog.get(CatalogKind::ApiKey, &platform, id);
+        let record = entry
+            .await?
+            .map(|entry| serde_json::from_value(entry.value));
+        let record = record.transpose().map_err(ApiError::internal)?;
+        let caller = api_key::check(token, record, now)?;
+        app.verifier.remember(token, &caller, now_ms);
         return Ok(caller);
     }
     app.verifier.fetch(token, now_ms).await;

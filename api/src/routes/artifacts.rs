@@ -11,18 +11,17 @@ use stoker_domain::job::Artifact;
 use stoker_domain::view::Problem;
 use stoker_domain::{JobId, object};
 
-use super::jobs::own_job;
-use crate::extract::{Authorized, Look, Params};
+use crate::extract::{Authorized, Look, Params, Within};
 use crate::problem::ApiError;
 
 /// The files that a job has produced; none before it has succeeded.
 #[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 200, body = Vec<Artifact>), (status = "default", body = Problem)))]
 #[get("/v1/jobs/{id}/artifacts")]
 pub(crate) async fn list_artifacts(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     id: web::Path<String>,
 ) -> Result<web::Json<Vec<Artifact>>, ApiError> {
-    let record = own_job(&authorized, &id).await?;
+    let record = authorized.job(&id).await?;
     let artifacts = record.result.map(|outcome| outcome.artifacts);
     Ok(web::Json(artifacts.unwrap_or_default()))
 }
@@ -40,7 +39,7 @@ pub(crate) async fn list_artifacts(
 ))]
 #[get("/v1/jobs/{id}/artifacts/{name}")]
 pub(crate) async fn get_artifact(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     path: web::Path<(String, String)>,
     params: Params,
     request: HttpRequest,
@@ -48,7 +47,7 @@ pub(crate) async fn get_artifact(
     params.only(&["redirect"])?;
     let redirect = params.parse("redirect")?.unwrap_or(false);
     let (id, name) = path.into_inner();
-    let record = own_job(&authorized, &id).await?;
+    let record = authorized.job(&id).await?;
     let outcome = record.result.as_ref();
     let (token, artifact) = outcome
         .and_then(|outcome| {

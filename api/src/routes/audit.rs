@@ -11,7 +11,7 @@ use stoker_domain::usage::UsageRecord;
 use stoker_domain::view::{AuditList, Problem, UsageBy, UsageGroup, UsageList, UsageSums};
 
 use super::catalog;
-use crate::extract::{Authorized, Look, Params, Rule};
+use crate::extract::{Authorized, Look, Params, Rule, Within};
 use crate::problem::ApiError;
 
 /// Records that sums are made of, at most.
@@ -61,7 +61,7 @@ pub(crate) async fn list_audit(
 ), responses((status = 200, body = UsageList), (status = "default", body = Problem)))]
 #[get("/v1/usage")]
 pub(crate) async fn list_usage(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     params: Params,
 ) -> Result<web::Json<UsageList>, ApiError> {
     params.only(&["from", "to", "after", "limit"])?;
@@ -76,6 +76,8 @@ pub(crate) async fn list_usage(
     if attempts.len() < before {
         next = None;
     }
+    let hidden = authorized.hidden().await?;
+    attempts.retain(|attempt| !hidden.contains(&attempt.project));
     Ok(web::Json(UsageList { attempts, next }))
 }
 
@@ -87,7 +89,7 @@ pub(crate) async fn list_usage(
 ), responses((status = 200, body = UsageSums), (status = "default", body = Problem)))]
 #[get("/v1/usage/sums")]
 pub(crate) async fn sum_usage(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     params: Params,
 ) -> Result<web::Json<UsageSums>, ApiError> {
     params.only(&["by", "from", "to"])?;
@@ -95,6 +97,7 @@ pub(crate) async fn sum_usage(
     let by = params.one_of("by", &choices)?.unwrap_or(UsageBy::Project);
     let (mut after, to) = span(&params)?;
     let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
+    let hidden = authorized.hidden().await?;
     let mut groups: BTreeMap<String, UsageGroup> = BTreeMap::new();
     let mut looked_at = 0;
     loop {
@@ -109,7 +112,8 @@ pub(crate) async fn sum_usage(
         looked_at += attempts.len();
         let is_inside = |attempt: &&UsageRecord| to.as_ref().is_none_or(|to| attempt.id < *to);
         let inside = attempts.iter().take_while(is_inside).count();
-        for attempt in attempts.iter().take(inside) {
+        let seen = attempts.iter().take(inside);
+        for attempt in seen.filter(|attempt| !hidden.contains(&attempt.project)) {
             add(&mut groups, by.of(attempt), attempt);
         }
         after = next.filter(|_| inside == attempts.len());

@@ -7,7 +7,7 @@ use stoker_domain::spec::read_json;
 use stoker_domain::view::{BatchAction, BatchRequest, BatchResult, Problem};
 
 use super::jobs::{audit_job, remove};
-use crate::extract::{Announced, Authorized, Make, read_body};
+use crate::extract::{Announced, Authorized, Make, Within, read_body};
 use crate::problem::ApiError;
 
 /// Largest body.
@@ -20,7 +20,7 @@ const JOBS_MAX: usize = 500;
 #[utoipa::path(tag = "jobs", request_body = BatchRequest, responses((status = 200, body = BatchResult), (status = "default", body = Problem)))]
 #[post("/v1/jobs/batch")]
 pub(crate) async fn batch_jobs(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     announced: Announced,
     payload: web::Payload,
 ) -> Result<web::Json<BatchResult>, ApiError> {
@@ -31,6 +31,7 @@ pub(crate) async fn batch_jobs(
         project: request.project.clone(),
         name: request.name.clone(),
         tags: request.tags.clone(),
+        hidden: authorized.hidden().await?,
     };
     let tenant = &authorized.caller.tenant;
     let page = (authorized.ports.jobs)
@@ -73,7 +74,7 @@ const fn allows(action: BatchAction, job: &JobRecord) -> bool {
 
 /// `false` when the job's state didn't allow it any more.
 async fn act(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     action: BatchAction,
     job: JobRecord,
 ) -> Result<bool, ApiError> {

@@ -17,7 +17,7 @@ use stoker_domain::{ErrorCode, FieldError, JobId, JobRecord, PoolName, Ref};
 use super::datasets::newest_dataset;
 use super::{catalog, pools, quote_job};
 use crate::compile::{Compiled, compile};
-use crate::extract::{Announced, Authorized, IdempotencyKey, Make, read_body};
+use crate::extract::{Announced, Authorized, IdempotencyKey, Make, Within, read_body};
 use crate::problem::ApiError;
 
 /// Creates a job. The same key with the same body gives the same answer, and one job.
@@ -33,7 +33,7 @@ use crate::problem::ApiError;
     ))]
 #[post("/v1/jobs")]
 pub(crate) async fn create_job(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     key: IdempotencyKey,
     announced: Announced,
     request: HttpRequest,
@@ -50,6 +50,7 @@ pub(crate) async fn create_job(
         return answer(creation, String::new());
     }
     let spec = parse(&body, format)?;
+    authorized.check_project(&spec.project).await?;
     let resolved = resolve(&authorized, spec).await?;
     let workers = workers_of(&authorized, &resolved.spec.resources.pool).await?;
     let demand = demand(&resolved, &workers);
@@ -69,7 +70,7 @@ pub(crate) async fn create_job(
 /// The pool's workers. A pool that nobody has heard of is a slip of the pen: a job for it would wait
 /// for ever.
 pub(super) async fn workers_of(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     pool: &PoolName,
 ) -> Result<Vec<WorkerRecord>, ApiError> {
     let workers = authorized.ports.jobs.workers(pool).await?;
@@ -100,7 +101,7 @@ fn demand(resolved: &Resolved, workers: &[WorkerRecord]) -> Demand {
 
 /// Writes a new job, once for each key.
 pub(super) async fn submit(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     action: &str,
     new: NewJob,
     key: IdempotencyKey,
@@ -185,7 +186,7 @@ pub(super) struct Resolved {
 
 /// Pins the spec's references to versions, and compiles it on its data set.
 pub(super) async fn resolve(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     mut spec: JobSpec,
 ) -> Result<Resolved, ApiError> {
     let dataset = find_dataset(authorized, "data.dataset", &spec.data.dataset).await?;
@@ -241,7 +242,7 @@ pub(super) async fn resolve(
 
 /// The data set that holds a tokenizer, pinned to a version.
 async fn find_tokenizer(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     field: &str,
     reference: Ref,
 ) -> Result<(Ref, TokenizerInput), ApiError> {
@@ -265,7 +266,7 @@ async fn find_tokenizer(
 }
 
 async fn find_dataset(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     field: &str,
     reference: &Ref,
 ) -> Result<DatasetRecord, ApiError> {
@@ -284,7 +285,7 @@ async fn find_dataset(
 }
 
 async fn find_plugin(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     field: &str,
     reference: &Ref,
     role: PluginRole,

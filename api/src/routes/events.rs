@@ -11,9 +11,8 @@ use stoker_domain::view::{EventList, Problem};
 use stoker_domain::{ErrorCode, JobId};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::jobs::own_job;
 use crate::app::App;
-use crate::extract::{Authorized, Look, Params};
+use crate::extract::{Authorized, Look, Params, Within};
 use crate::problem::ApiError;
 
 /// Events read from the store at a time for a stream.
@@ -34,7 +33,7 @@ const AWAY_WAIT: Duration = Duration::from_secs(1);
 )), (status = "default", body = Problem)))]
 #[get("/v1/jobs/{id}/events")]
 pub(crate) async fn list_events(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     id: web::Path<String>,
     params: Params,
     request: HttpRequest,
@@ -42,7 +41,7 @@ pub(crate) async fn list_events(
     params.only(&["from", "limit"])?;
     let from = params.parse("from")?.unwrap_or(0);
     let limit = params.limit(&authorized.config, authorized.config.page_max)?;
-    let record = own_job(&authorized, &id).await?;
+    let record = authorized.job(&id).await?;
     if wants_stream(&request) {
         let from = last_event_id(&request)?.map_or(from, |last| last.saturating_add(1));
         return stream_events(&authorized, &record, from);
@@ -71,7 +70,7 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<u64>, ApiError> {
 }
 
 fn stream_events(
-    authorized: &Authorized<Look>,
+    authorized: &Authorized<Within<Look>>,
     record: &JobRecord,
     from: u64,
 ) -> Result<HttpResponse, ApiError> {

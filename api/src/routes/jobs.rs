@@ -9,20 +9,8 @@ use stoker_domain::port::{Document, JobFilter, TransitionFailed, transition_with
 use stoker_domain::view::{JobList, JobView, Problem};
 use stoker_domain::{ErrorCode, FieldError, JobId, object};
 
-use crate::extract::{Authorized, Look, Make, Params, path_name};
+use crate::extract::{Authorized, Look, Make, Params, Within};
 use crate::problem::ApiError;
-
-/// A tenant's own job; 404 for another's.
-pub(super) async fn own_job<P>(
-    authorized: &Authorized<P>,
-    id: &str,
-) -> Result<JobRecord, ApiError> {
-    let id: JobId = path_name("job", id)?;
-    let record = authorized.ports.jobs.job(id).await?;
-    record
-        .filter(|record| record.tenant == authorized.caller.tenant)
-        .ok_or_else(|| ApiError::not_found(format_args!("job {id}")))
-}
 
 async fn view<P>(authorized: &Authorized<P>, record: JobRecord) -> Result<JobView, ApiError> {
     let progress = if record.state.is_leased() {
@@ -44,11 +32,14 @@ async fn view<P>(authorized: &Authorized<P>, record: JobRecord) -> Result<JobVie
 ), responses((status = 200, body = JobList), (status = "default", body = Problem)))]
 #[get("/v1/jobs")]
 pub(crate) async fn list_jobs(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     params: Params,
 ) -> Result<web::Json<JobList>, ApiError> {
     params.only(&["state", "project", "name", "tag", "after", "limit"])?;
-    let filter = filter(&params)?;
+    let filter = JobFilter {
+        hidden: authorized.hidden().await?,
+        ..filter(&params)?
+    };
     let after = params.parse::<JobId>("after")?;
     let limit = params.limit(&authorized.config, authorized.config.page_max)?;
     let page = (authorized.ports.jobs)
@@ -75,6 +66,7 @@ fn filter(params: &Params) -> Result<JobFilter, ApiError> {
         tags: tags
             .collect::<Result<_, _>>()
             .map_err(|error| ApiError::syntax(vec![error]))?,
+        hidden: Vec::new(),
     })
 }
 
@@ -82,10 +74,10 @@ fn filter(params: &Params) -> Result<JobFilter, ApiError> {
 #[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 200, body = JobView), (status = "default", body = Problem)))]
 #[get("/v1/jobs/{id}")]
 pub(crate) async fn get_job(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     id: web::Path<String>,
 ) -> Result<web::Json<JobView>, ApiError> {
-    let record = own_job(&authorized, &id).await?;
+    let record = authorized.job(&id).await?;
     view(&authorized, record).await.map(web::Json)
 }
 
@@ -108,7 +100,7 @@ pub(super) fn audit_job<P>(
 ), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
 #[post("/v1/jobs/{id}/cancel")]
 pub(crate) async fn cancel_job(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     id: web::Path<String>,
     params: Params,
 ) -> Result<HttpResponse, ApiError> {
@@ -132,7 +124,7 @@ pub(crate) async fn cancel_job(
 #[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
 #[post("/v1/jobs/{id}/pause")]
 pub(crate) async fn pause_job(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let done =
@@ -144,7 +136,7 @@ pub(crate) async fn pause_job(
 #[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 202, body = JobView), (status = "default", body = Problem)))]
 #[post("/v1/jobs/{id}/resume")]
 pub(crate) async fn resume_job(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     // A repeat whose first answer was lost finds the job on its way.
@@ -155,12 +147,12 @@ pub(crate) async fn resume_job(
 
 /// Applies a transition, unless the job stands where it leads to.
 async fn steer(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     id: &str,
     (action, wanted): (&str, Transition),
     done: impl Fn(&JobRecord) -> bool,
 ) -> Result<HttpResponse, ApiError> {
-    let mut record = own_job(authorized, id).await?;
+    let mut record = authorized.job(id).await?;
     if !done(&record) {
         let ports = &authorized.ports;
         let now = ports.clock.now();
@@ -175,7 +167,7 @@ async fn steer(
             }
             // The same may have been asked for, and written, since the record was read.
             Err(error @ TransitionFailed::Refused(TransitionError::State(_))) => {
-                record = own_job(authorized, id).await?;
+                record = authorized.job(id).await?;
                 if !done(&record) {
                     return Err(error.into());
                 }
@@ -190,10 +182,10 @@ async fn steer(
 #[utoipa::path(tag = "jobs", params(("id" = JobId, Path)), responses((status = 204, description = "removed"), (status = "default", body = Problem)))]
 #[delete("/v1/jobs/{id}")]
 pub(crate) async fn delete_job(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let record = own_job(&authorized, &id).await?;
+    let record = authorized.job(&id).await?;
     if !record.state.is_final() {
         let detail = format!("the job is {}: cancel it first", record.state.as_str());
         return Err(ApiError::new(ErrorCode::Conflict, detail));
@@ -204,7 +196,7 @@ pub(crate) async fn delete_job(
 
 /// Removes a job and all it left behind.
 pub(super) async fn remove(
-    authorized: &Authorized<Make>,
+    authorized: &Authorized<Within<Make>>,
     record: &JobRecord,
 ) -> Result<(), ApiError> {
     let ports = &authorized.ports;

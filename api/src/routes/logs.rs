@@ -6,9 +6,8 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use stoker_domain::view::{LogLine, LogList, Problem};
 use stoker_domain::{JobId, object};
 
-use super::jobs::own_job;
 use crate::app::App;
-use crate::extract::{Authorized, Look, Params};
+use crate::extract::{Authorized, Look, Params, Within};
 use crate::problem::ApiError;
 
 /// Most chunks of one job.
@@ -24,7 +23,7 @@ const LINES_DEFAULT: usize = 1_000;
 ), responses((status = 200, body = LogList), (status = "default", body = Problem)))]
 #[get("/v1/jobs/{id}/logs")]
 pub(crate) async fn list_logs(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     id: web::Path<String>,
     params: Params,
 ) -> Result<web::Json<LogList>, ApiError> {
@@ -35,7 +34,7 @@ pub(crate) async fn list_logs(
         Some(_) => params.limit(&authorized.config, max)?,
         None => LINES_DEFAULT.min(max),
     };
-    let record = own_job(&authorized, &id).await?;
+    let record = authorized.job(&id).await?;
     let mut lines = Vec::new();
     let mut skip = from;
     for chunk in chunks(&authorized, record.id).await? {
@@ -60,7 +59,10 @@ pub(crate) async fn list_logs(
 }
 
 /// The job's log chunks, by token and number.
-async fn chunks(authorized: &Authorized<Look>, id: JobId) -> Result<Vec<ObjectMeta>, ApiError> {
+async fn chunks(
+    authorized: &Authorized<Within<Look>>,
+    id: JobId,
+) -> Result<Vec<ObjectMeta>, ApiError> {
     let prefix = object_store::path::Path::from(object::job(id));
     let mut found: Vec<((u64, u64), ObjectMeta)> = Vec::new();
     let mut objects = authorized.ports.objects.list(Some(&prefix));

@@ -4,8 +4,7 @@ use actix_web::{get, web};
 use stoker_domain::JobId;
 use stoker_domain::view::{MetricList, Problem};
 
-use super::jobs::own_job;
-use crate::extract::{Authorized, Look, Params};
+use crate::extract::{Authorized, Look, Params, Within};
 use crate::problem::ApiError;
 
 /// A job's metric points, by metric and step.
@@ -17,7 +16,7 @@ use crate::problem::ApiError;
 ), responses((status = 200, body = MetricList), (status = "default", body = Problem)))]
 #[get("/v1/jobs/{id}/metrics")]
 pub(crate) async fn list_metrics(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     id: web::Path<String>,
     params: Params,
 ) -> Result<web::Json<MetricList>, ApiError> {
@@ -29,7 +28,7 @@ pub(crate) async fn list_metrics(
         Some(_) => params.limit(&authorized.config, max)?,
         None => max,
     };
-    let record = own_job(&authorized, &id).await?;
+    let record = authorized.job(&id).await?;
     let points = (authorized.ports.telemetry)
         .points(record.id, metric, from_step, limit)
         .await?;

@@ -8,8 +8,7 @@ use stoker_domain::view::{PredictionList, Problem};
 use stoker_domain::{ErrorCode, JobId};
 use utoipa::ToSchema;
 
-use super::jobs::own_job;
-use crate::extract::{Announced, Authorized, Make, read_body};
+use crate::extract::{Announced, Authorized, Make, Within, read_body};
 use crate::problem::ApiError;
 
 /// Rows to predict.
@@ -29,13 +28,13 @@ pub(crate) struct PredictRequest {
     responses((status = 200, body = PredictionList), (status = "default", body = Problem)))]
 #[post("/v1/jobs/{id}/predict")]
 pub(crate) async fn predict(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     id: web::Path<String>,
     announced: Announced,
     _request: HttpRequest,
     payload: web::Payload,
 ) -> Result<web::Json<PredictionList>, ApiError> {
-    let record = own_job(&authorized, &id).await?;
+    let record = authorized.job(&id).await?;
     let max = authorized.config.predict_max_bytes;
     let body = read_body(&announced, payload, "rows", max).await?;
     let request: PredictRequest = serde_json::from_slice(&body)

@@ -9,7 +9,7 @@ use stoker_model::{Plan, count_steps};
 
 use super::create_job::{Resolved, parse, resolve, spec_format, workers_of};
 use crate::compile::Compiled;
-use crate::extract::{Announced, Authorized, Make, read_body};
+use crate::extract::{Announced, Authorized, Make, Within, read_body};
 use crate::problem::ApiError;
 
 /// Says what a job would take. Nothing is stored, so that it may be asked any number of times.
@@ -24,7 +24,7 @@ use crate::problem::ApiError;
     ))]
 #[post("/v1/jobs/quote")]
 pub(crate) async fn quote_job(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     announced: Announced,
     request: HttpRequest,
     payload: web::Payload,
@@ -32,7 +32,9 @@ pub(crate) async fn quote_job(
     let format = spec_format(&request)?;
     let max = authorized.config.spec_max_bytes as u64;
     let body = read_body(&announced, payload, "spec", max).await?;
-    let resolved = resolve(&authorized, parse(&body, format)?).await?;
+    let spec = parse(&body, format)?;
+    authorized.check_project(&spec.project).await?;
+    let resolved = resolve(&authorized, spec).await?;
     let workers = workers_of(&authorized, &resolved.spec.resources.pool).await?;
     Ok(web::Json(view(&resolved, &workers)))
 }

@@ -11,8 +11,7 @@ use stoker_domain::{ErrorCode, JobId, JobRecord, JobState};
 
 use super::catalog;
 use super::create_job::{answer, submit};
-use super::jobs::own_job;
-use crate::extract::{Authorized, IdempotencyKey, Look, Make, Params};
+use crate::extract::{Authorized, IdempotencyKey, Look, Make, Params, Within};
 use crate::problem::ApiError;
 
 /// Runs a finished job again: the same spec, on the same data and plugins. `GET …/diff` tells
@@ -26,11 +25,11 @@ use crate::problem::ApiError;
 ))]
 #[post("/v1/jobs/{id}/replay")]
 pub(crate) async fn replay_job(
-    authorized: Authorized<Make>,
+    authorized: Authorized<Within<Make>>,
     id: web::Path<String>,
     key: IdempotencyKey,
 ) -> Result<HttpResponse, ApiError> {
-    let original = own_job(&authorized, &id).await?;
+    let original = authorized.job(&id).await?;
     let body_blake3 = blake3::hash(format!("replay\n{}", original.id).as_bytes());
     let body_blake3 = body_blake3.to_hex().to_string();
     let tenant = &authorized.caller.tenant;
@@ -59,7 +58,10 @@ pub(crate) async fn replay_job(
 }
 
 /// That data set and plugins are there still, and what they were.
-async fn check_inputs(authorized: &Authorized<Make>, job: &JobRecord) -> Result<(), ApiError> {
+async fn check_inputs(
+    authorized: &Authorized<Within<Make>>,
+    job: &JobRecord,
+) -> Result<(), ApiError> {
     let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
     let check = |what: String, was: &str, is: Option<String>| match is {
         Some(is) if is == was => Ok(()),
@@ -99,19 +101,19 @@ async fn check_inputs(authorized: &Authorized<Make>, job: &JobRecord) -> Result<
 ), responses((status = 200, body = JobDiff), (status = "default", body = Problem)))]
 #[get("/v1/jobs/{id}/diff")]
 pub(crate) async fn diff_jobs(
-    authorized: Authorized<Look>,
+    authorized: Authorized<Within<Look>>,
     id: web::Path<String>,
     params: Params,
 ) -> Result<web::Json<JobDiff>, ApiError> {
     params.only(&["with"])?;
-    let job = own_job(&authorized, &id).await?;
+    let job = authorized.job(&id).await?;
     // What a job is compared with comes first: it was there before.
     let (a, b) = match (params.text("with")?, job.replay_of) {
         (Some(with), _) => {
-            let other = own_job(&authorized, with).await?;
+            let other = authorized.job(with).await?;
             (job, other)
         }
-        (None, Some(original)) => (own_job(&authorized, &original.to_string()).await?, job),
+        (None, Some(original)) => (authorized.job(&original.to_string()).await?, job),
         (None, None) => {
             let message = "missing: the job to compare with (this one replays none)";
             return Err(ApiError::invalid_field("with", message));

@@ -167,9 +167,14 @@ impl TestApp {
 
     /// A token for that tenant and role, good for an hour.
     pub(super) fn token(&self, tenant: &str, role: Role) -> String {
+        self.token_of(tenant, "ada", role)
+    }
+
+    /// The same for another subject.
+    pub(super) fn token_of(&self, tenant: &str, subject: &str, role: Role) -> String {
         let grant = Grant {
             id: None,
-            subject: "ada",
+            subject,
             tenant: &tenant.parse().unwrap(),
             role,
             issued_at: self.clock.now(),

@@ -1,6 +1,7 @@
 //! The API in process, over the embedded store: a server on a free port, and a client.
 
 mod artifacts;
+mod audit;
 mod auth;
 mod bad_input;
 mod batch;
@@ -9,11 +10,13 @@ mod documents;
 mod events;
 mod harness;
 mod jobs;
+mod keys;
 mod plugins;
 mod pools;
 mod ports;
 mod predict;
 mod problems;
+mod projects;
 mod quotes;
 mod replay;
 mod roles;

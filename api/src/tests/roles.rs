@@ -6,7 +6,7 @@ use super::harness::{Answer, TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 48] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 58] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -187,6 +187,41 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 48] = [
         "/v1/pools/{pool}/workers/{worker}/uncordon",
         Some(Role::Operator),
     ),
+    ("create_key", "POST", "/v1/keys", Some(Role::Admin)),
+    ("list_keys", "GET", "/v1/keys", Some(Role::Admin)),
+    ("revoke_key", "DELETE", "/v1/keys/{id}", Some(Role::Admin)),
+    ("create_project", "POST", "/v1/projects", Some(Role::Admin)),
+    ("list_projects", "GET", "/v1/projects", Some(Role::Viewer)),
+    (
+        "get_project",
+        "GET",
+        "/v1/projects/{project}",
+        Some(Role::Viewer),
+    ),
+    (
+        "put_project",
+        "PUT",
+        "/v1/projects/{project}",
+        Some(Role::Admin),
+    ),
+    (
+        "delete_project",
+        "DELETE",
+        "/v1/projects/{project}",
+        Some(Role::Admin),
+    ),
+    (
+        "add_member",
+        "PUT",
+        "/v1/projects/{project}/members/{subject}",
+        Some(Role::Admin),
+    ),
+    (
+        "remove_member",
+        "DELETE",
+        "/v1/projects/{project}/members/{subject}",
+        Some(Role::Admin),
+    ),
     ("list_audit", "GET", "/v1/audit", Some(Role::Admin)),
     ("list_usage", "GET", "/v1/usage", Some(Role::Viewer)),
     ("sum_usage", "GET", "/v1/usage/sums", Some(Role::Viewer)),
@@ -209,7 +244,7 @@ async fn every_route_lets_in_who_may_and_no_one_else() {
     for (name, method, path, least) in ROUTES {
         // The job is there; all else that a path names isn't.
         let path = match name {
-            "revoke_token" => path.to_owned(),
+            "revoke_token" | "revoke_key" => path.to_owned(),
             name if name.ends_with("_upload") => path.to_owned(),
             _ => path.replace("{id}", &id),
         };

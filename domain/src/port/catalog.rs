@@ -27,6 +27,10 @@ pub enum CatalogKind {
     Pool,
     /// A [`crate::worker::WorkerOrder`] of [`PLATFORM`], keyed `pool/worker`.
     Worker,
+    /// A [`crate::tenant::ApiKeyRecord`] of [`PLATFORM`], keyed by the key's id.
+    ApiKey,
+    /// A [`crate::project::ProjectRecord`], keyed by its name.
+    Project,
     /// An [`crate::audit::AuditEntry`], keyed by its id.
     Audit,
     /// A [`crate::usage::UsageRecord`], keyed by its id.
@@ -48,6 +52,8 @@ impl CatalogKind {
             Self::Token => "token",
             Self::Pool => "pool",
             Self::Worker => "worker",
+            Self::ApiKey => "api-key",
+            Self::Project => "project",
             Self::Audit => "audit",
             Self::Attempt => "attempt",
             Self::Usage => "usage",

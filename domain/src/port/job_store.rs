@@ -63,6 +63,8 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// In this project.
     pub project: Option<String>,
+    /// In none of these projects.
+    pub hidden: Vec<String>,
     /// With this name.
     pub name: Option<String>,
     /// With all of these tags.
@@ -74,6 +76,7 @@ impl JobFilter {
     #[must_use]
     pub fn matches(&self, record: &JobRecord) -> bool {
         self.state.is_none_or(|state| record.state == state)
+            && !self.hidden.contains(&record.spec.project)
             && self
                 .project
                 .as_ref()
