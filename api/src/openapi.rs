@@ -9,7 +9,7 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, audit, batch, create_dataset, create_job, datasets, events, health, jobs, keys,
+    artifacts, audit, batch, create_dataset, create_job, datasets, events, explain, health, jobs, keys,
     logs, metrics, plugins, pools, predict, preview, projects, quote_job, replay, tokens, uploads,
     workers,
 };
@@ -48,6 +48,7 @@ routes! {
     replay::diff_jobs,
     jobs::list_jobs,
     jobs::get_job,
+    explain::explain_job,
     jobs::cancel_job,
     jobs::pause_job,
     jobs::resume_job,

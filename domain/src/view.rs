@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::audit::AuditEntry;
 use crate::dataset::DatasetRecord;
 use crate::error::{ErrorCode, FieldError};
+use crate::explain::Explanation;
 use crate::id::{JobId, PoolName, Ref, UploadId};
 use crate::job::{
     Attempt, Checkpoint, EngineIdentity, Event, Failure, Inputs, JobRecord, JobState, LetGo,
@@ -363,6 +364,29 @@ pub struct Membership {
 pub struct ProjectList {
     /// The projects.
     pub projects: Vec<ProjectRecord>,
+}
+
+/// Why a job is where it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobExplanation {
+    /// The job.
+    pub job: JobId,
+    /// Where it stands.
+    pub state: JobState,
+    /// Why, in a sentence.
+    pub sentence: String,
+    /// Its place in the queue, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Explanation>,
+    /// What would be, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_if: Option<Explanation>,
+    /// How far the present attempt is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Why the last attempt failed, or the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 /// What is needed to make an API key.

@@ -11,7 +11,7 @@ use stoker_sdk::{JobQuery, MetricQuery};
 
 use super::act::{self, Which};
 use super::exit::Failure;
-use super::{Session, argument, create, download, follow, replay, show, wait};
+use super::{Session, argument, create, download, explain, follow, replay, show, wait};
 
 /// What to do with jobs.
 #[derive(Debug, Subcommand)]
@@ -25,6 +25,8 @@ pub(crate) enum JobCommand {
         /// The job.
         id: JobId,
     },
+    /// Show why a job is where it is, when it will start, and what if it were different.
+    Explain(explain::Explain),
     /// List jobs, newest first.
     List(List),
     /// Wait until a job has ended.
@@ -162,6 +164,7 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<(), Fa
             }
             Ok(())
         }
+        JobCommand::Explain(which) => explain::run(which, session).await,
         JobCommand::List(which) => list(which, session).await,
         JobCommand::Wait { id, timeout } => wait::run(id, timeout, session).await,
         JobCommand::Cancel { which, checkpoint } => {

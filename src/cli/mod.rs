@@ -12,6 +12,7 @@ mod create_dataset;
 mod dataset;
 mod download;
 mod exit;
+mod explain;
 mod follow;
 mod job;
 mod key;

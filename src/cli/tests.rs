@@ -57,6 +57,7 @@ fn command_lines_that_are_documented_are_understood() {
         "member remove vision auth0|5",
         "key create ci --role viewer --project vision --expires-in 24h",
         "key revoke 0123456789abcdef",
+        "job explain job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e --priority high --pool gpu",
         "pool set gpu --price 2.5 --half-life 24h --min-run-time 5m",
         "pool share gpu acme --weight 2 --devices 8 --devices-max none --jobs-max 50",
         "pool share gpu acme --reset",

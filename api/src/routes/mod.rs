@@ -7,6 +7,7 @@ pub(crate) mod create_dataset;
 pub(crate) mod create_job;
 pub(crate) mod datasets;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod keys;

@@ -6,7 +6,7 @@ use super::harness::{Answer, TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 58] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 59] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -32,6 +32,12 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 58] = [
     ),
     ("list_jobs", "GET", "/v1/jobs", Some(Role::Viewer)),
     ("get_job", "GET", "/v1/jobs/{id}", Some(Role::Viewer)),
+    (
+        "explain_job",
+        "GET",
+        "/v1/jobs/{id}/explain",
+        Some(Role::Viewer),
+    ),
     (
         "cancel_job",
         "POST",

@@ -5,6 +5,7 @@
 //! outcome is unknown, and the caller repeats it.
 
 mod catalog;
+mod explainer;
 mod job_store;
 mod key_source;
 mod plugin_compiler;
@@ -15,6 +16,7 @@ mod telemetry;
 mod work_queue;
 
 pub use catalog::{Catalog, CatalogKind, Document, Entry, Expect, PLATFORM, Put, Submission};
+pub use explainer::Explainer;
 pub use job_store::{
     Creation, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
     OutboxEntry, TransitionFailed, Update, transition, transition_with,

@@ -5,10 +5,11 @@ use futures::stream::BoxStream;
 use stoker_domain::diff::JobDiff;
 use stoker_domain::job::{Artifact, JobState};
 use stoker_domain::view::{
-    BatchRequest, BatchResult, EventList, JobList, JobQuote, JobView, LogLine, LogList, MetricList,
+    BatchRequest, BatchResult, EventList, JobExplanation, JobList, JobQuote, JobView, LogLine, LogList, MetricList,
     PredictionList,
 };
-use stoker_domain::{JobId, JobSpec};
+use stoker_domain::spec::Priority;
+use stoker_domain::{JobId, JobSpec, PoolName};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -42,6 +43,17 @@ pub struct MetricQuery {
     pub from_step: u64,
     /// Most points; the server's choice when absent.
     pub limit: Option<u32>,
+}
+
+/// What if a job were different.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExplainQuery {
+    /// It had this priority.
+    pub priority: Option<Priority>,
+    /// It needed so many devices.
+    pub devices: Option<u32>,
+    /// It were in this pool.
+    pub pool: Option<PoolName>,
 }
 
 /// A spec as text. The server reads it, so that a client older than the server sends what it
@@ -189,6 +201,21 @@ impl Client {
     /// When the call fails; `not_found` when there is no such job.
     pub async fn get_job(&self, id: JobId) -> Result<JobView> {
         self.fetch(&Call::get(self.job_url(id, &[]))).await
+    }
+
+    /// Why a job is where it is, and what would be if it were different.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn explain_job(&self, id: JobId, query: &ExplainQuery) -> Result<JobExplanation> {
+        let mut url = self.job_url(id, &["explain"]);
+        let pairs = [
+            ("priority", query.priority.map(|p| p.as_str().to_owned())),
+            ("devices", query.devices.map(|count| count.to_string())),
+            ("pool", query.pool.as_ref().map(ToString::to_string)),
+        ];
+        page::set_query(&mut url, pairs);
+        self.fetch(&Call::get(url)).await
     }
 
     /// Ends a job.

@@ -43,7 +43,7 @@ pub use catalog::{Header, NewDataset, RemoteDataset};
 pub use client::Client;
 pub use config::{ClientConfig, Retries, Timeouts};
 pub use error::{Error, Result};
-pub use jobs::{JobQuery, MetricQuery, SpecText};
+pub use jobs::{ExplainQuery, JobQuery, MetricQuery, SpecText};
 pub use key::IdempotencyKey;
 pub use parts::{Begun, UploadMemory};
 pub use upload::{Progress, Upload};
