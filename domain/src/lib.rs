@@ -7,6 +7,7 @@
 pub mod dataset;
 pub mod diff;
 pub mod error;
+pub mod explain;
 pub mod id;
 pub mod job;
 pub mod model;

@@ -23,6 +23,13 @@ pub enum CatalogKind {
     Tenant,
     /// A [`crate::tenant::TokenRecord`], keyed by the token's id.
     Token,
+    /// A [`crate::pool::PoolSettings`] of [`PLATFORM`], keyed by the pool's name.
+    Pool,
+    /// A [`crate::worker::WorkerOrder`] of [`PLATFORM`], keyed `pool/worker`.
+    Worker,
+    /// What tenants have used of a pool, as its scheduler leaves it for the next; of [`PLATFORM`], keyed
+    /// by the pool's name.
+    Usage,
 }
 
 impl CatalogKind {
@@ -35,6 +42,9 @@ impl CatalogKind {
             Self::Plugin => "plugin",
             Self::Tenant => "tenant",
             Self::Token => "token",
+            Self::Pool => "pool",
+            Self::Worker => "worker",
+            Self::Usage => "usage",
         }
     }
 }
