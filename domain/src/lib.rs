@@ -8,6 +8,7 @@ pub mod audit;
 pub mod dataset;
 pub mod diff;
 pub mod error;
+pub mod explain;
 pub mod id;
 pub mod job;
 pub mod model;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use stoker_domain::job::Transition;
+use stoker_domain::job::{Holder, Transition};
 use stoker_domain::port::{
-    Deliveries, Delivery, Guard, JobStore, QueueName, Relay, StoreError, TransitionFailed,
+    Catalog, Deliveries, Delivery, Guard, JobStore, QueueName, Relay, StoreError, TransitionFailed,
     WorkQueue, transition,
 };
 use stoker_domain::{Clock, JobId, PoolName};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{Action, Config, Now, State, decide};
+use crate::{Action, Config, Now, State, decide, settings};
 
 /// What the scheduler needs of the world.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct Ports {
     pub jobs: Arc<dyn JobStore>,
     /// Says where to look.
     pub queue: Arc<dyn WorkQueue>,
+    /// Holds the pool's settings, the operators' orders and what tenants have used.
+    pub catalog: Arc<dyn Catalog>,
     /// Publishes what was written.
     pub relay: Arc<dyn Relay>,
     /// The time.
@@ -64,8 +66,11 @@ pub async fn run(
                     candidate: &candidate,
                     ttl_ms,
                     state: State::default(),
+                    usage_saved_ms: None,
                 };
-                if matches!(term.serve(&mut stop).await, Ended::Stopped) {
+                let ended = term.serve(&mut stop).await;
+                if matches!(ended, Ended::Stopped) {
+                    term.save_usage().await;
                     break;
                 }
                 tracing::warn!(pool = %pool, epoch, "another scheduler leads the pool now");
@@ -91,6 +96,8 @@ struct Term<'a> {
     candidate: &'a str,
     ttl_ms: u64,
     state: State,
+    /// When use was last saved; `None` until the last scheduler's was read.
+    usage_saved_ms: Option<u64>,
 }
 
 impl Term<'_> {
@@ -130,7 +137,11 @@ impl Term<'_> {
             Err(_) => return None,
         }
         match self.reconcile().await {
-            Ok(()) => self.act().await,
+            Ok(()) => {
+                let ended = self.act().await;
+                self.save_usage_in_time().await;
+                ended
+            }
             Err(error) => {
                 tracing::warn!(pool = %self.guard.pool, %error, "can't see the store: nothing is decided");
                 None
@@ -139,8 +150,10 @@ impl Term<'_> {
     }
 
     async fn reconcile(&mut self) -> Result<(), StoreError> {
-        let (store, pool) = (&self.ports.jobs, &self.guard.pool);
         let now = self.now();
+        self.observe_operators(now).await?;
+        self.restore_usage(now).await?;
+        let (store, pool) = (&self.ports.jobs, &self.guard.pool);
         // Jobs are read first: a lease read later than its job can only look younger.
         let jobs = store.active_jobs(pool).await?;
         let leases = store.leases(pool).await?;
@@ -148,6 +161,57 @@ impl Term<'_> {
         let gap_ms = u64::try_from((self.config.tick * 3).as_millis()).unwrap_or(u64::MAX);
         self.state.reconcile(&jobs, &leases, &workers, gap_ms, now);
         Ok(())
+    }
+
+    /// What the operators want. What can't be read doesn't stop the pool: the last that could holds.
+    async fn observe_operators(&mut self, now: Now) -> Result<(), StoreError> {
+        let (catalog, pool) = (&*self.ports.catalog, &self.guard.pool);
+        let pool_settings = settings::pool_settings(catalog, pool).await;
+        let orders = settings::worker_orders(catalog, pool).await;
+        if let Some(settings) = readable(pool_settings, pool, "the pool's settings")? {
+            self.state.observe_settings(settings, now);
+        }
+        if let Some(orders) = readable(orders, pool, "the workers' orders")? {
+            self.state.observe_orders(orders);
+        }
+        Ok(())
+    }
+
+    /// Goes on from what the last scheduler left, once in a term.
+    async fn restore_usage(&mut self, now: Now) -> Result<(), StoreError> {
+        if self.usage_saved_ms.is_some() {
+            return Ok(());
+        }
+        let pool = &self.guard.pool;
+        let usage = settings::usage(&*self.ports.catalog, pool).await;
+        if let Some(usage) = readable(usage, pool, "what tenants have used")?.flatten() {
+            self.state.restore_usage(&usage, now);
+        }
+        self.usage_saved_ms = Some(now.monotonic_ms);
+        Ok(())
+    }
+
+    async fn save_usage_in_time(&mut self) {
+        let now_ms = self.ports.clock.monotonic_ms();
+        let interval_ms = self.config.usage_interval.as_millis();
+        let due = |saved_ms: u64| u128::from(now_ms.saturating_sub(saved_ms)) >= interval_ms;
+        if self.usage_saved_ms.is_some_and(due) {
+            self.save_usage().await;
+        }
+    }
+
+    /// Leaves what tenants have used for the next scheduler. It is lost for as long as it can't be
+    /// written, and no more.
+    async fn save_usage(&mut self) {
+        if self.usage_saved_ms.is_none() {
+            return;
+        }
+        let now = self.now();
+        let (catalog, pool) = (&*self.ports.catalog, &self.guard.pool);
+        match settings::save_usage(catalog, pool, &self.state.usage(now)).await {
+            Ok(()) => self.usage_saved_ms = Some(now.monotonic_ms),
+            Err(error) => tracing::debug!(%pool, %error, "what tenants have used wasn't saved"),
+        }
     }
 
     async fn handle(&mut self, delivery: Delivery) -> Option<Ended> {
@@ -195,7 +259,20 @@ impl Term<'_> {
 
     async fn carry_out(&mut self, action: Action) -> Result<(), TransitionFailed> {
         match action {
-            Action::Dispatch { job, holder } => self.write(job, Transition::Dispatch(holder)).await,
+            Action::Dispatch { job, holders } => self.dispatch(job, holders).await,
+            Action::Hold {
+                job,
+                workers,
+                until_ms,
+                victims,
+            } => {
+                self.state.observe_hold(job, workers, &victims, until_ms);
+                Ok(())
+            }
+            Action::Preempt { job, token, reason } => {
+                tracing::info!(job.id = %job, token, reason, "a job makes room");
+                self.write(job, Transition::Preempt { token, reason }).await
+            }
             Action::LoseLease { job, token, reason } => {
                 tracing::warn!(job.id = %job, token, %reason, "a lease is lost");
                 self.write(
@@ -222,6 +299,23 @@ impl Term<'_> {
         }
     }
 
+    async fn dispatch(
+        &mut self,
+        job: JobId,
+        mut holders: Vec<Holder>,
+    ) -> Result<(), TransitionFailed> {
+        match (holders.pop(), holders.is_empty()) {
+            (Some(holder), true) => self.write(job, Transition::Dispatch(holder)).await,
+            // An attempt has one worker: ranks come with distributed runs, and no spec asks for them.
+            _ => {
+                let ranks = holders.len() + 1;
+                tracing::error!(job.id = %job, ranks, "a run on several workers can't be written");
+                self.state.observe_gone(job);
+                Ok(())
+            }
+        }
+    }
+
     async fn write(&mut self, job: JobId, what: Transition) -> Result<(), TransitionFailed> {
         let now = self.now();
         match transition(&*self.ports.jobs, job, &what, Some(&self.guard), now.wall).await {
@@ -243,6 +337,22 @@ impl Term<'_> {
             wall: self.ports.clock.now(),
             monotonic_ms: self.ports.clock.monotonic_ms(),
         }
+    }
+}
+
+/// What was read; `None` when this version can't read it, which somebody should see to.
+fn readable<T>(
+    read: Result<T, StoreError>,
+    pool: &PoolName,
+    what: &str,
+) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::Corrupt(error)) => {
+            tracing::error!(%pool, error, "{what} can't be read: the last that could hold");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

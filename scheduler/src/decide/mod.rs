@@ -1,18 +1,33 @@
-//! The decisions: first in, first out within a priority class; one job per slot; a lease that its
-//! holder doesn't renew is lost.
+//! The decisions: who starts where, who makes room, and whose lease is lost.
 //!
 //! No I/O, no clock, no randomness. The state is what the store said, plus when the scheduler saw
 //! each lease and heartbeat change: it compares what it saw, never a worker's clock with its own.
+//! A slot of a worker is a device. The order is in [`order`], places in [`placement`], what is kept
+//! for the first that doesn't fit in [`reservation`], and who makes room in [`preemption`].
 
+mod dispatch;
+mod explain;
+mod fleet;
+mod forecast;
+mod growth;
+mod job;
+mod order;
+mod placement;
+mod preemption;
+mod queue;
+mod reservation;
+mod share;
+mod spread;
 mod state;
-
-use std::collections::BTreeMap;
 
 use stoker_domain::job::Holder;
 use stoker_domain::{JobId, Timestamp, WorkerId};
 
+pub use explain::explain;
+pub use share::{USAGE_VERSION, UsageSnapshot};
 pub use state::State;
-use state::{Phase, Worker};
+
+use job::Job;
 
 use crate::Config;
 
@@ -28,12 +43,33 @@ pub struct Now {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Give a queued job to a worker.
+    /// Give a queued job to its workers, all at once.
     Dispatch {
         /// The job.
         job: JobId,
-        /// The worker.
-        holder: Holder,
+        /// The workers, one for each rank.
+        holders: Vec<Holder>,
+    },
+    /// Keep places for a job, which the `victims` are asked to free. It concerns the state alone:
+    /// [`State::observe_hold`].
+    Hold {
+        /// The job.
+        job: JobId,
+        /// Its workers to be.
+        workers: Vec<WorkerId>,
+        /// When the hold ends, on the monotonic clock.
+        until_ms: u64,
+        /// Who makes room.
+        victims: Vec<JobId>,
+    },
+    /// Ask an attempt to save a checkpoint and let go; the job is queued again.
+    Preempt {
+        /// The job.
+        job: JobId,
+        /// The attempt's token.
+        token: u64,
+        /// What for.
+        reason: String,
     },
     /// End a lease whose holder is gone.
     LoseLease {
@@ -64,117 +100,66 @@ pub enum Lost {
     Restarted,
 }
 
-/// What is to be done now. Lost leases come first, so that their slots aren't counted as taken in
-/// the next decision.
+/// What is to be done now. Lost leases come first, so that their devices aren't counted as taken in
+/// the next decision. Once all is carried out and observed there may be more to do: decide again
+/// until nothing is left.
 #[must_use]
 pub fn decide(state: &State, config: &Config, now: Now) -> Vec<Action> {
     let mut actions = lose_leases(state, config, now);
     actions.extend(forget_workers(state, config, now));
-    actions.extend(dispatch(state, config, now));
-    actions
-}
-
-fn lose_leases(state: &State, config: &Config, now: Now) -> Vec<Action> {
-    let ttl_ms = millis(config.lease_ttl);
-    let lost = state.jobs.iter().filter_map(|(&job, known)| {
-        let Phase::Leased {
-            worker,
-            incarnation,
-            token,
-            seen_at_ms,
-            ..
-        } = &known.phase
-        else {
-            return None;
-        };
-        let registered = state.workers.get(worker);
-        let restarted = registered.is_some_and(|worker| worker.incarnation != *incarnation);
-        let reason = if restarted {
-            Lost::Restarted
-        } else if state.watched_ms(*seen_at_ms, now) >= ttl_ms {
-            Lost::Silent
-        } else {
-            return None;
-        };
-        Some(Action::LoseLease {
-            job,
-            token: *token,
-            reason,
-        })
-    });
-    lost.collect()
-}
-
-fn forget_workers(state: &State, config: &Config, now: Now) -> Vec<Action> {
-    let ttl_ms = millis(config.lease_ttl);
-    let silent = state.workers.iter().filter(|(id, worker)| {
-        state.watched_ms(worker.seen_at_ms, now) >= ttl_ms && state.load(id) == 0
-    });
-    silent
-        .map(|(id, worker)| Action::ForgetWorker {
-            worker: id.clone(),
-            incarnation: worker.incarnation.clone(),
-        })
-        .collect()
-}
-
-fn dispatch(state: &State, config: &Config, now: Now) -> Vec<Action> {
-    let mut free = free_slots(state, config, now);
-    let mut actions = Vec::new();
-    for &(_, job) in &state.queue {
-        if free.is_empty() {
-            break;
-        }
-        let Some(known) = state.jobs.get(&job) else {
-            continue;
-        };
-        let Phase::Queued { not_before, since } = &known.phase else {
-            continue;
-        };
-        if not_before.is_some_and(|at| at > now.wall) {
-            continue;
-        }
-        let may_move = now.wall.millis_since(*since) >= millis(config.upgrade_grace);
-        let fits = |worker: &Worker| {
-            may_move
-                || known
-                    .engine
-                    .as_ref()
-                    .is_none_or(|engine| *engine == worker.engine)
-        };
-        let most_free = free
-            .iter()
-            .filter(|(id, _)| state.workers.get(*id).is_some_and(fits))
-            .max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)))
-            .map(|(id, _)| id.clone());
-        let Some(id) = most_free else { continue };
-        let Some(worker) = state.workers.get(&id) else {
-            continue;
-        };
-        actions.push(Action::Dispatch {
-            job,
-            holder: Holder {
-                worker: id.clone(),
-                incarnation: worker.incarnation.clone(),
-                engine: worker.engine.clone(),
-                price_per_device_hour: 0.0,
-            },
-        });
-        free.entry(id).and_modify(|slots| *slots -= 1);
-        free.retain(|_, slots| *slots > 0);
+    actions.extend(drain(state));
+    actions.extend(dispatch::dispatch(state, config, now));
+    if actions.is_empty() {
+        actions = growth::grow(state, config, now);
     }
     actions
 }
 
-/// Slots by worker, of those workers that may get a job.
-fn free_slots(state: &State, config: &Config, now: Now) -> BTreeMap<WorkerId, u32> {
-    let silence_ms = millis(config.worker_silence);
-    let able = state.workers.iter().filter(|(_, worker)| {
-        !worker.draining && state.watched_ms(worker.seen_at_ms, now) < silence_ms
+fn lose_leases(state: &State, config: &Config, now: Now) -> Vec<Action> {
+    let lose = |id: &JobId, reason: Lost| {
+        let token = state.jobs.get(id).and_then(Job::lease)?.token;
+        Some(Action::LoseLease {
+            job: *id,
+            token,
+            reason,
+        })
+    };
+    let restarted = state.restarted.iter();
+    let restarted = restarted.filter_map(|id| lose(id, Lost::Restarted));
+    let silent_until = state.unchanged_for(millis(config.lease_ttl), now);
+    let silent = silent_until.into_iter().flat_map(|until_ms| {
+        let old = state.leases.iter();
+        old.take_while(move |(seen_at_ms, _)| *seen_at_ms <= until_ms)
     });
-    able.map(|(id, worker)| (id.clone(), worker.slots.saturating_sub(state.load(id))))
-        .filter(|(_, slots)| *slots > 0)
+    let silent = silent.filter(|(_, id)| !state.restarted.contains(id));
+    restarted
+        .chain(silent.filter_map(|(_, id)| lose(id, Lost::Silent)))
         .collect()
+}
+
+fn forget_workers(state: &State, config: &Config, now: Now) -> Vec<Action> {
+    let silent_until = state.unchanged_for(millis(config.lease_ttl), now);
+    let silent = silent_until.into_iter();
+    let silent = silent.flat_map(|until_ms| state.fleet.seen_until(until_ms));
+    let idle = silent.filter(|id| state.fleet.devices_in_use(id) == 0);
+    let forget = |id: &WorkerId| {
+        Some(Action::ForgetWorker {
+            worker: id.clone(),
+            incarnation: state.fleet.workers.get(id)?.incarnation.clone(),
+        })
+    };
+    idle.filter_map(forget).collect()
+}
+
+/// What runs on workers that their operators want to be empty goes on elsewhere.
+fn drain(state: &State) -> Vec<Action> {
+    let mut jobs: Vec<JobId> = (state.fleet.drained())
+        .flat_map(|worker| state.fleet.jobs_of(worker))
+        .filter(|id| !state.letting_go.contains(id))
+        .collect();
+    jobs.sort();
+    jobs.dedup();
+    dispatch::preempts(state, &jobs, "its worker is drained by its operator")
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

@@ -66,12 +66,16 @@ fn dispatched(actions: &[Action]) -> Vec<JobId> {
 
 fn carry_out(record: &JobRecord, action: &Action, now: Now) -> JobRecord {
     let transition = match action {
-        Action::Dispatch { holder, .. } => Transition::Dispatch(holder.clone()),
+        Action::Dispatch { holders, .. } => Transition::Dispatch(holders[0].clone()),
+        Action::Preempt { token, reason, .. } => Transition::Preempt {
+            token: *token,
+            reason: reason.clone(),
+        },
         Action::LoseLease { token, reason, .. } => Transition::LoseLease {
             token: *token,
             reason: reason.to_string(),
         },
-        Action::ForgetWorker { .. } => unreachable!("not about a job"),
+        Action::Hold { .. } | Action::ForgetWorker { .. } => unreachable!("not about a job"),
     };
     record.apply(transition, now.wall).unwrap().record
 }
@@ -345,10 +349,10 @@ proptest! {
                         let (holder, live) = &workers[&attempt.worker];
                         prop_assert!(!(*live && holder.incarnation == attempt.incarnation), "a healthy lease was lost");
                     }
-                    Action::ForgetWorker { .. } => continue,
-                    Action::Dispatch { .. } => {}
+                    Action::ForgetWorker { .. } | Action::Hold { .. } => continue,
+                    Action::Dispatch { .. } | Action::Preempt { .. } => {}
                 }
-                let (Action::Dispatch { job, .. } | Action::LoseLease { job, .. }) = &action else { unreachable!() };
+                let (Action::Dispatch { job, .. } | Action::LoseLease { job, .. } | Action::Preempt { job, .. }) = &action else { unreachable!() };
                 let next = carry_out(&jobs[job], &action, at(now_ms));
                 state.observe_job(&next, at(now_ms));
                 jobs.insert(*job, next);

@@ -1,0 +1,244 @@
+//! When a job will start: the same decisions, run forward over what runs and waits.
+//!
+//! How long runs take isn't known, only how far earlier ones were from what was expected. So it is
+//! run forward several times, each with other lengths out of what was seen; eight of ten starts lie in
+//! the interval.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use stoker_domain::JobId;
+use stoker_domain::explain::StartEstimate;
+use stoker_domain::job::{Holder, LetGo};
+
+use super::job::{Job, Lease, Phase, Rank, signed};
+use super::{Action, Now, State, decide, preemption, spread};
+use crate::Config;
+
+/// How often it is run forward.
+const RUNS: u32 = 20;
+
+/// How long a worker is taken to need to save a checkpoint and let go.
+const LETTING_GO_MS: u64 = 5_000;
+
+/// Least time between two looks at whether runs may be preempted by now.
+const LOOK_MS: u64 = 10_000;
+
+/// When the job will start. `None` when too little is known, or it is too far to see.
+pub(super) fn forecast(
+    state: &State,
+    config: &Config,
+    id: JobId,
+    now: Now,
+) -> Option<StartEstimate> {
+    let most = usize::try_from(config.forecast_jobs).unwrap_or(usize::MAX);
+    if state.jobs.len() > most {
+        return None;
+    }
+    let ratios = state.spread.sorted();
+    let mut starts = Vec::new();
+    for run in 0..RUNS {
+        let forward = Forward {
+            state: state.clone(),
+            config,
+            ratios: ratios.as_deref(),
+            run,
+            origin: now,
+            now,
+            ends: BinaryHeap::new(),
+        };
+        starts.push(forward.start_of(id).unwrap_or(u64::MAX));
+    }
+    starts.sort_unstable();
+    let at = |share: usize| starts.get(starts.len() * share / 100).copied();
+    let (earliest_ms, latest_ms) = (at(10)?, at(90)?);
+    (latest_ms < u64::MAX).then_some(StartEstimate {
+        earliest_ms,
+        latest_ms,
+    })
+}
+
+/// One run forward.
+struct Forward<'a> {
+    state: State,
+    config: &'a Config,
+    ratios: Option<&'a [f64]>,
+    run: u32,
+    origin: Now,
+    now: Now,
+    /// When attempts end or let go.
+    ends: BinaryHeap<Reverse<(u64, JobId, u64)>>,
+}
+
+impl Forward<'_> {
+    /// Milliseconds until the job starts.
+    fn start_of(mut self, id: JobId) -> Option<u64> {
+        let leased: Vec<JobId> = self.state.leases.iter().map(|(_, job)| *job).collect();
+        leased.into_iter().for_each(|job| self.expect_end(job));
+        for _ in 0..self.config.forecast_steps {
+            let actions = decide(&self.state, self.config, self.now);
+            if actions.is_empty() {
+                self.go_on()?;
+                continue;
+            }
+            for action in actions {
+                let is_start = matches!(&action, Action::Dispatch { job, .. } if *job == id);
+                if is_start {
+                    return Some(self.now.monotonic_ms - self.origin.monotonic_ms);
+                }
+                self.carry_out(action);
+            }
+        }
+        None
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Dispatch { job, holders } => self.start(job, &holders),
+            Action::Hold {
+                job,
+                workers,
+                until_ms,
+                victims,
+            } => self.state.observe_hold(job, workers, &victims, until_ms),
+            Action::Preempt { job, .. } => {
+                self.change_lease(job, |lease| lease.letting_go = Some(LetGo::Preempt));
+                self.expect_end(job);
+            }
+            Action::LoseLease { job, .. } => self.requeue(job),
+            Action::ForgetWorker { worker, .. } => self.state.observe_worker_gone(&worker),
+        }
+    }
+
+    /// To the next moment at which something may change.
+    fn go_on(&mut self) -> Option<()> {
+        let here = self.now.monotonic_ms;
+        let end = self.ends.peek().map(|Reverse((end_ms, ..))| *end_ms);
+        let ripe = self.state.queue.next_ripe();
+        let ripe = ripe.map(|at| here + at.millis_since(self.now.wall).max(1));
+        let hold = self.state.holds.values().map(|hold| hold.until_ms).min();
+        let look = preemption::possible(&self.state).then_some(here + LOOK_MS);
+        let next = [end, ripe, hold, look.filter(|_| end.is_some())];
+        let next = next.into_iter().flatten().min()?.max(here);
+        self.now.wall = self.now.wall.plus_millis(next - here);
+        self.now.monotonic_ms = next;
+        while let Some(Reverse((end_ms, job, token))) = self.ends.peek().copied()
+            && end_ms <= next
+        {
+            self.ends.pop();
+            self.end(job, token);
+        }
+        self.state.pass(self.now);
+        Some(())
+    }
+
+    fn start(&mut self, id: JobId, holders: &[Holder]) {
+        let Some(mut job) = self.state.unlink(id) else {
+            return;
+        };
+        job.revision += 1;
+        let rank = |holder: &Holder| Rank {
+            worker: holder.worker.clone(),
+            incarnation: holder.incarnation.clone(),
+        };
+        job.phase = Phase::Leased(Box::new(Lease {
+            ranks: holders.iter().map(rank).collect(),
+            token: u64::MAX - job.revision,
+            renewals: 0,
+            seen_at_ms: self.now.monotonic_ms,
+            leased_ms: self.now.monotonic_ms,
+            began_ms: Some(signed(self.now.monotonic_ms)),
+            letting_go: None,
+            says_end_ms: None,
+        }));
+        self.state.link(id, job);
+        self.expect_end(id);
+    }
+
+    fn change_lease(&mut self, id: JobId, change: impl FnOnce(&mut Lease)) {
+        let Some(mut job) = self.state.unlink(id) else {
+            return;
+        };
+        if let Phase::Leased(lease) = &mut job.phase {
+            change(lease);
+        }
+        self.state.link(id, job);
+    }
+
+    fn end(&mut self, id: JobId, token: u64) {
+        let lease = self.state.jobs.get(&id).and_then(Job::lease);
+        match lease
+            .filter(|lease| lease.token == token)
+            .map(|lease| lease.letting_go)
+        {
+            Some(Some(LetGo::Preempt)) => self.requeue(id),
+            Some(_) => self.state.observe_gone(id),
+            None => {}
+        }
+    }
+
+    fn requeue(&mut self, id: JobId) {
+        let Some(mut job) = self.state.unlink(id) else {
+            return;
+        };
+        let began_ms = job.lease().and_then(|lease| lease.began_ms);
+        let ran_ms = began_ms.map_or(0, |began| signed(self.now.monotonic_ms) - began);
+        job.used_ms += u64::try_from(ran_ms).unwrap_or(0);
+        job.phase = Phase::Queued {
+            not_before: None,
+            since: self.now.wall,
+        };
+        self.state.link(id, job);
+    }
+
+    /// Puts down when the attempt ends, in this run.
+    fn expect_end(&mut self, id: JobId) {
+        let Some((job, lease)) =
+            (self.state.jobs.get(&id)).and_then(|job| Some((job, job.lease()?)))
+        else {
+            return;
+        };
+        let left_ms = match lease.letting_go {
+            Some(_) => Some(LETTING_GO_MS),
+            None => self.left_ms(id, job, lease),
+        };
+        if let Some(left_ms) = left_ms {
+            let end_ms = self.now.monotonic_ms.saturating_add(left_ms);
+            self.ends.push(Reverse((end_ms, id, lease.token)));
+        }
+    }
+
+    /// How much longer the attempt takes, in this run.
+    fn left_ms(&self, id: JobId, job: &Job, lease: &Lease) -> Option<u64> {
+        let share = self.share(id);
+        let now_ms = self.now.monotonic_ms;
+        let began_ms = lease.began_ms.unwrap_or_else(|| signed(lease.leased_ms));
+        let ran_ms = u64::try_from(signed(now_ms) - began_ms).unwrap_or(0);
+        let bound_ms = job.bound_ms().map(|bound| bound.saturating_sub(ran_ms));
+        let says = lease.says_end_ms.map(|end_ms| {
+            let left = end_ms.saturating_sub(now_ms) as f64;
+            (left * (0.9 + 0.2 * share)) as u64
+        });
+        let expected = || {
+            let workers = lease.ranks.len().max(1) as f64;
+            let speed = workers / f64::from(job.demand.workers_max.max(1)).max(workers);
+            let whole = (job.demand.expected_ms? as f64).max(1.0);
+            let done = job.used_ms as f64 + ran_ms as f64 * speed;
+            let ratio = spread::above(self.ratios?, done / whole, share);
+            Some(((ratio * whole - done).max(0.0) / speed) as u64)
+        };
+        let left = says.or_else(expected);
+        match (left, bound_ms) {
+            (Some(left), Some(bound)) => Some(left.min(bound)),
+            (left, bound) => left.or(bound),
+        }
+    }
+
+    /// A number from 0 to 1 that is the job's in this run, spread evenly over runs and jobs.
+    fn share(&self, id: JobId) -> f64 {
+        let mut hasher = DefaultHasher::new();
+        (id, self.run).hash(&mut hasher);
+        (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

@@ -1,0 +1,219 @@
+//! Which runs make room for a job that may ask for it.
+//!
+//! Two kinds of job may: one that stays within what is its tenant's own takes back what others have
+//! borrowed, whatever their class; and one of a higher class takes the place of a lower. Nobody loses
+//! what is theirs, except to a higher class that is within its own. A run is left alone until it has
+//! had the pool's least run time, and never makes room for a job that once made room for it.
+//! Preempted is only who suffices: the whole demand fits then, counting what is being let go already.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use stoker_domain::spec::Priority;
+use stoker_domain::{JobId, WorkerId};
+
+use super::State;
+use super::job::{Job, signed};
+use super::placement::{Board, Want};
+
+/// Runs that are looked at for one job.
+const LOOKED_AT_MAX: usize = 1_024;
+
+/// Who may be preempted for a job.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    pub(super) id: JobId,
+    pub(super) tenant: u32,
+    pub(super) priority: Priority,
+    /// Whether it stays within what is its tenant's own.
+    pub(super) entitled: bool,
+}
+
+/// Room for a job.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Where it will start.
+    pub(super) workers: Vec<WorkerId>,
+    /// Who makes room; nobody, when enough is being let go already.
+    pub(super) victims: Vec<JobId>,
+}
+
+/// Whether any queued job could make another let go: otherwise nobody needs to look.
+pub(super) fn possible(state: &State) -> bool {
+    let lowest = state.running.first_key_value();
+    let lowest = lowest.map(|((priority, _), _)| super::queue::class(*priority));
+    let by_class =
+        (state.queue.first_class().zip(lowest)).is_some_and(|(first, last)| first < last);
+    by_class || (state.tenants.guarantees && lowest.is_some())
+}
+
+/// Room for the job, within `budget` preemptions.
+pub(super) fn plan(
+    board: &Board<'_>,
+    want: Want,
+    workers: u32,
+    claim: Claim,
+    budget: usize,
+) -> Option<Plan> {
+    let mut search = Search {
+        board,
+        want,
+        workers: usize::try_from(workers).ok()?,
+        freed: BTreeMap::new(),
+        ready: BTreeMap::new(),
+    };
+    search.add_free();
+    for id in &board.state.letting_go {
+        search.add_run(*id, false);
+    }
+    if let Some(workers) = search.found() {
+        return Some(search.plan(workers, budget)).flatten();
+    }
+    let mut lost: BTreeMap<u32, u32> = BTreeMap::new();
+    for (id, job) in candidates(board, claim) {
+        if !yields(board.state, job, id, claim, &lost) || !search.helps(job) {
+            continue;
+        }
+        *lost.entry(job.tenant).or_default() += job.devices_held();
+        search.add_run(id, true);
+        if let Some(workers) = search.found() {
+            return search.plan(workers, budget);
+        }
+    }
+    None
+}
+
+/// Runs that are old enough, the first to go first.
+fn candidates<'a>(board: &Board<'a>, claim: Claim) -> impl Iterator<Item = (JobId, &'a Job)> {
+    let state = board.state;
+    let oldest = signed(board.now.monotonic_ms);
+    let youngest = oldest.saturating_sub(signed(state.tenants.settings.min_run_time.0));
+    let classes = [Priority::Low, Priority::Normal, Priority::High];
+    let classes = classes
+        .into_iter()
+        .filter(move |class| claim.entitled || *class < claim.priority);
+    let runs = classes.flat_map(move |class| {
+        let runs = state.running.range((class, Reverse(youngest))..);
+        runs.take_while(move |((priority, _), _)| *priority == class)
+    });
+    runs.flat_map(|(_, ids)| ids)
+        .take(LOOKED_AT_MAX)
+        .filter_map(|id| Some((*id, state.jobs.get(id)?)))
+}
+
+/// Whether the run yields to the claim. `lost`: devices that tenants are about to lose.
+fn yields(state: &State, job: &Job, id: JobId, claim: Claim, lost: &BTreeMap<u32, u32>) -> bool {
+    if id == claim.id || state.preemptors.get(&claim.id) == Some(&id) {
+        return false;
+    }
+    let Some(tenant) = state.tenants.get(job.tenant) else {
+        return false;
+    };
+    let lost = lost.get(&job.tenant).copied().unwrap_or(0);
+    let left = tenant
+        .staying()
+        .saturating_sub(lost)
+        .saturating_sub(job.devices_held());
+    let borrowed = left >= tenant.share.devices;
+    let own_tenant = job.tenant == claim.tenant;
+    if job.priority < claim.priority {
+        borrowed || own_tenant || claim.entitled
+    } else {
+        claim.entitled && borrowed && !own_tenant
+    }
+}
+
+/// Gathers room until it suffices.
+struct Search<'a, 'b> {
+    board: &'b Board<'a>,
+    want: Want,
+    workers: usize,
+    /// What is being freed, and by whom: `true` when it is to be preempted for this.
+    freed: BTreeMap<&'a WorkerId, Vec<(JobId, u32, bool)>>,
+    /// Workers with enough, by engine.
+    ready: BTreeMap<u32, Vec<&'a WorkerId>>,
+}
+
+impl<'a> Search<'a, '_> {
+    fn add_free(&mut self) {
+        for (place, engine) in self.board.engines(self.want) {
+            let free = engine.with_free(self.want.devices, self.want.memory_bytes);
+            let free = free.map(|(_, id)| id).filter(|id| {
+                self.board.may_claim(id, self.want)
+                    && self.board.available_on(id, self.want) >= self.want.devices
+            });
+            self.ready.insert(place, free.take(self.workers).collect());
+        }
+    }
+
+    /// Whether a run is on a worker where the job could be.
+    fn helps(&self, job: &Job) -> bool {
+        let ranks = job.lease().into_iter().flat_map(|lease| &lease.ranks);
+        ranks
+            .into_iter()
+            .any(|rank| self.board.may_claim(&rank.worker, self.want))
+    }
+
+    fn add_run(&mut self, id: JobId, preempt: bool) {
+        let state = self.board.state;
+        let Some((job, lease)) = state
+            .jobs
+            .get(&id)
+            .and_then(|job| Some((job, job.lease()?)))
+        else {
+            return;
+        };
+        for rank in &lease.ranks {
+            let able = self.board.may_claim(&rank.worker, self.want);
+            let Some(worker) = state.fleet.workers.get(&rank.worker).filter(|_| able) else {
+                continue;
+            };
+            let was_ready = self.room(&rank.worker) >= self.want.devices;
+            let freed = self.freed.entry(&rank.worker).or_default();
+            freed.push((id, job.demand.devices, preempt));
+            if !was_ready && self.room(&rank.worker) >= self.want.devices {
+                self.ready
+                    .entry(worker.engine)
+                    .or_default()
+                    .push(&rank.worker);
+            }
+        }
+    }
+
+    /// What is free on the worker once those let go, less what is kept for others.
+    fn room(&self, worker: &WorkerId) -> u32 {
+        let freed = self.freed.get(worker).into_iter().flatten();
+        let freed: u32 = freed.map(|(_, devices, _)| devices).sum();
+        let free = self.board.free_on(worker) + freed;
+        free.saturating_sub(self.board.kept(worker, self.want.job))
+    }
+
+    fn found(&self) -> Option<Vec<&'a WorkerId>> {
+        let workers = self
+            .ready
+            .values()
+            .find(|workers| workers.len() >= self.workers)?;
+        Some(workers.iter().take(self.workers).copied().collect())
+    }
+
+    /// The plan with those victims alone that these workers need.
+    fn plan(&self, workers: Vec<&'a WorkerId>, budget: usize) -> Option<Plan> {
+        let mut victims: BTreeSet<JobId> = BTreeSet::new();
+        for worker in &workers {
+            let runs = self.freed.get(worker).into_iter().flatten();
+            let mut spare = self.room(worker).saturating_sub(self.want.devices);
+            // The last to be found is the first to be spared: it is of the highest class, and oldest.
+            for (id, devices, _) in runs.rev().filter(|(_, _, preempt)| *preempt) {
+                if *devices <= spare && !victims.contains(id) {
+                    spare -= devices;
+                } else {
+                    victims.insert(*id);
+                }
+            }
+        }
+        (victims.len() <= budget).then(|| Plan {
+            workers: workers.into_iter().cloned().collect(),
+            victims: victims.into_iter().collect(),
+        })
+    }
+}
