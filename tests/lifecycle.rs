@@ -12,8 +12,13 @@ use std::time::Duration;
 
 use harness::Bench;
 use stoker_domain::job::FailureKind;
+use stoker_domain::pool::PoolSettings;
+use stoker_domain::spec::Priority;
+use stoker_domain::time::Millis;
 use stoker_domain::view::{BatchAction, BatchRequest};
+use stoker_domain::worker::Standing;
 use stoker_domain::{ErrorCode, JobId, JobState};
+use stoker_sdk::ExplainQuery;
 
 /// A job that would run for minutes, with a checkpoint every few steps.
 fn endless_job(resources: &str) -> String {
@@ -134,5 +139,135 @@ async fn queued_jobs_are_held_and_many_are_ended_at_once() {
     assert_eq!(client.batch_jobs(&request).await.unwrap().done.len(), 2);
     let gone = client.get_job(held).await.unwrap_err();
     assert_eq!(gone.code(), ErrorCode::NotFound);
+    bench.platform.stop().await.unwrap();
+}
+
+/// What is dear ends when it has cost what it may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_reaches_its_cost_ends_with_a_checkpoint() {
+    let bench = Bench::embedded().await;
+    let client = bench.client();
+    // One unit a second.
+    let settings = PoolSettings {
+        price_per_device_hour: 3_600.0,
+        ..PoolSettings::default()
+    };
+    let pool = "default".parse().unwrap();
+    client.put_pool(&pool, &settings).await.unwrap();
+    // The scheduler reads it with its next look at the store.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let spec = endless_job("max_cost = 2.0");
+    let job = client.create_job_toml(&spec).await.unwrap();
+    let ended = client.wait_job(job.id).await.unwrap();
+    let failure = ended.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Timeout);
+    assert!(
+        failure.message.contains("resources.max_cost, 2"),
+        "{}",
+        failure.message
+    );
+    assert!(
+        (2.0..3.0).contains(&ended.used.cost),
+        "a little more than the limit: {:?}",
+        ended.used
+    );
+    assert!(ended.checkpoint.is_some());
+    bench.platform.stop().await.unwrap();
+}
+
+/// Kueue's users ask where in the queue they are, why, and when it will be their turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_job_is_told_its_place_and_a_running_one_how_far_it_is() {
+    let bench = Bench::embedded().await;
+    let client = bench.client();
+    let running = client.create_job_toml(&endless_job("")).await.unwrap().id;
+    bench.past_checkpoint(running, 1).await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let job = client.create_job_toml(&endless_job("")).await.unwrap();
+        waiting.push(job.id);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let bare = ExplainQuery::default();
+    let told = client.explain_job(waiting[1], &bare).await.unwrap();
+    let queue = told.queue.unwrap();
+    assert_eq!(queue.position, Some(2), "{queue:?}");
+    assert_eq!(queue.ahead.unwrap().own, 1);
+    assert_eq!(told.sentence, queue.rule);
+    assert!(!queue.blockers.is_empty());
+    let high = ExplainQuery {
+        priority: Some(Priority::High),
+        ..ExplainQuery::default()
+    };
+    let what_if = client.explain_job(waiting[1], &high).await.unwrap();
+    assert_eq!(what_if.what_if.unwrap().position, Some(1));
+    let told = client.explain_job(running, &bare).await.unwrap();
+    assert!(
+        told.sentence.starts_with("It runs: step "),
+        "{}",
+        told.sentence
+    );
+    assert!(told.progress.unwrap().eta_ms.is_some());
+    client.cancel_job(running).await.unwrap();
+    let told = client.explain_job(running, &bare).await.unwrap();
+    assert_eq!(told.sentence, "It was ended by request.");
+    bench.platform.stop().await.unwrap();
+}
+
+async fn standing(bench: &Bench) -> (Standing, usize) {
+    let list = bench.client().list_workers(None).await.unwrap();
+    (list.workers[0].standing, list.workers[0].jobs.len())
+}
+
+/// A drain lets jobs go on elsewhere, from where they were; here elsewhere is later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_worker_lets_go_and_gets_nothing_until_it_is_open() {
+    let bench = Bench::embedded().await;
+    let client = bench.client();
+    let reference = bench.reference().await;
+    let job = bench.in_the_middle().await;
+    let (pool, worker) = ("default".parse().unwrap(), "local".parse().unwrap());
+    client.drain_worker(&pool, &worker).await.unwrap();
+    wait_for(&bench, job, JobState::Queued).await;
+    assert_eq!(standing(&bench).await, (Standing::Draining, 0));
+    let told = client
+        .explain_job(job, &ExplainQuery::default())
+        .await
+        .unwrap();
+    assert_eq!(told.sentence, "No worker of the pool takes jobs.");
+    let view = client.get_pool(&pool).await.unwrap();
+    assert_eq!((view.workers, view.busy, view.queued), (1, 0, 1));
+    client.uncordon_worker(&pool, &worker).await.unwrap();
+    assert_eq!(bench.weights(job).await, reference);
+    let job = client.get_job(job).await.unwrap();
+    assert!(job.attempt.unwrap().number >= 2);
+    bench.platform.stop().await.unwrap();
+}
+
+/// A job of a higher class takes the place of a lower one, which goes on to the same bits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preempted_job_ends_with_the_same_bits() {
+    let bench = Bench::embedded().await;
+    let client = bench.client();
+    let settings = PoolSettings {
+        min_run_time: Millis(0),
+        ..PoolSettings::default()
+    };
+    let pool = "default".parse().unwrap();
+    client.put_pool(&pool, &settings).await.unwrap();
+    let reference = bench.reference().await;
+    let job = bench.in_the_middle().await;
+    let urgent = format!("priority = \"high\"\n{}", stoker::digits::SPEC);
+    let urgent = client.create_job_toml(&urgent).await.unwrap();
+    let urgent = client.wait_job(urgent.id).await.unwrap();
+    assert_eq!(urgent.state, JobState::Succeeded);
+    assert_eq!(bench.weights(job).await, reference);
+    let events = client.list_events(job, 0, None).await.unwrap().events;
+    let preempted = events
+        .iter()
+        .filter(|event| event.body.type_name() == "preempting");
+    assert_eq!(preempted.count(), 1);
+    let job = client.get_job(job).await.unwrap();
+    assert_eq!(job.attempt.unwrap().number, 2);
     bench.platform.stop().await.unwrap();
 }

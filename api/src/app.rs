@@ -7,7 +7,7 @@ use object_store::ObjectStore;
 use object_store::signer::Signer;
 use stoker_domain::Clock;
 use stoker_domain::port::{
-    Catalog, JobStore, KeySource, PluginCompiler, Predictor, Relay, Sources, Telemetry,
+    Catalog, Explainer, JobStore, KeySource, PluginCompiler, Predictor, Relay, Sources, Telemetry,
 };
 use tokio::sync::Semaphore;
 
@@ -31,6 +31,8 @@ pub struct Ports {
     pub compiler: Arc<dyn PluginCompiler>,
     /// Predicts with finished models.
     pub predictor: Arc<dyn Predictor>,
+    /// Says why jobs wait.
+    pub explainer: Arc<dyn Explainer>,
     /// Where data sets are fetched from.
     pub sources: Arc<dyn Sources>,
     /// Publishes what was written.

@@ -9,9 +9,9 @@ use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
-    artifacts, audit, batch, create_dataset, create_job, datasets, events, explain, health, jobs, keys,
-    logs, metrics, plugins, pools, predict, preview, projects, quote_job, replay, tokens, uploads,
-    workers,
+    artifacts, audit, batch, create_dataset, create_job, datasets, events, explain, health, jobs,
+    keys, logs, metrics, plugins, pools, predict, preview, projects, quote_job, replay, tokens,
+    uploads, workers,
 };
 
 /// Declares each route once: served and documented by the same line.

@@ -85,7 +85,7 @@ pub(crate) async fn save_usage(
         let there = catalog.get(kind, &tenant, pool.as_str()).await?;
         let expect = there.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
         if catalog
-            .put(kind, &tenant, pool.as_str(), &value, expect)
+            .put(kind, &tenant, pool.as_str(), &value, expect, &[])
             .await?
             == Put::Written
         {

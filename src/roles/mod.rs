@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use stoker_domain::port::KeySource;
 use stoker_infra::{HttpKeySource, RemoteSources};
+use stoker_scheduler::Explanations;
 use stoker_worker::Predictions;
 use tokio::sync::watch;
 
@@ -37,6 +38,12 @@ pub(crate) async fn start_api(
         signer: world.signer.clone(),
         compiler: Arc::new(compiler),
         predictor: Arc::new(predictions),
+        explainer: Arc::new(Explanations::new(
+            config.scheduler.clone(),
+            world.jobs.clone(),
+            world.catalog.clone(),
+            world.clock.clone(),
+        )),
         sources: Arc::new(RemoteSources::new(&config.sources, environment::secret)?),
         relay: world.relay.clone(),
         keys: key_source.map(|source| Arc::new(source) as Arc<dyn KeySource>),
@@ -70,6 +77,7 @@ pub(crate) async fn run_scheduler(
     let ports = stoker_scheduler::Ports {
         jobs: world.jobs.clone(),
         queue: world.queue.clone(),
+        catalog: world.catalog.clone(),
         relay: world.relay.clone(),
         clock: world.clock.clone(),
     };

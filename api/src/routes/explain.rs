@@ -92,11 +92,7 @@ async fn what_if(
 }
 
 /// One sentence for the person who owns the job.
-fn sentence(
-    job: &JobRecord,
-    queue: Option<&Explanation>,
-    progress: Option<&Progress>,
-) -> String {
+fn sentence(job: &JobRecord, queue: Option<&Explanation>, progress: Option<&Progress>) -> String {
     match (job.state, &job.failure) {
         (JobState::Queued, _) => queue.map_or_else(
             || "It waits; its scheduler hasn't seen it yet.".to_owned(),
@@ -104,10 +100,7 @@ fn sentence(
         ),
         (JobState::Dispatched, _) => "Its worker is about to begin.".to_owned(),
         (JobState::Running, _) => match progress.filter(|progress| progress.steps > 0) {
-            Some(progress) => format!(
-                "It runs: step {} of {}.",
-                progress.step, progress.steps
-            ),
+            Some(progress) => format!("It runs: step {} of {}.", progress.step, progress.steps),
             None => "It runs, and prepares its rows.".to_owned(),
         },
         (JobState::Pausing, _) => match job.letting_go {
@@ -137,12 +130,18 @@ fn failed(failure: &Failure) -> String {
             "a number stopped being finite",
             "try a smaller learning rate, or `train.clip`",
         ),
-        FailureKind::Capacity => ("memory or disk ran out", "ask for less, or for another pool"),
+        FailureKind::Capacity => (
+            "memory or disk ran out",
+            "ask for less, or for another pool",
+        ),
         FailureKind::Hardware => ("its workers or devices broke", "ask your operator"),
         FailureKind::Timeout => ("a limit of the spec was reached", "raise the limit"),
         FailureKind::Platform => ("Stoker couldn't go on", "ask your operator"),
     };
-    format!("It failed because {whose}: {}. You may {remedy}.", failure.message)
+    format!(
+        "It failed because {whose}: {}. You may {remedy}.",
+        failure.message
+    )
 }
 
 #[cfg(test)]
@@ -151,7 +150,10 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_its_cause_and_a_remedy() {
-        let failure = Failure::new(FailureKind::Data, "row 7, column `age`: \"x\" is not a number");
+        let failure = Failure::new(
+            FailureKind::Data,
+            "row 7, column `age`: \"x\" is not a number",
+        );
         assert_eq!(
             failed(&failure),
             "It failed because the data isn't what the spec needs: row 7, column `age`: \"x\" is not a number. You may mend the data."

@@ -15,7 +15,7 @@ use stoker_domain::{JobId, TenantId};
 use stoker_infra::{EmbeddedStore, RemoteSources, SourcesConfig};
 use tempfile::TempDir;
 
-use super::ports::{FakeClock, FakeCompiler, FakePredictor, FakeSigner, Recorder};
+use super::ports::{FakeClock, FakeCompiler, FakeExplainer, FakePredictor, FakeSigner, Recorder};
 use crate::{Config, Grant, Ports, Server, SigningKey, serve};
 
 /// Rows of the data set that [`TestApp::upload_points`] makes.
@@ -134,6 +134,7 @@ impl TestApp {
             signer: Some(Arc::new(FakeSigner)),
             compiler: compiler.clone(),
             predictor: Arc::new(FakePredictor),
+            explainer: Arc::new(FakeExplainer),
             sources: Arc::new(RemoteSources::new(&SourcesConfig::default(), |_| None).unwrap()),
             relay: relay.clone(),
             keys: None,

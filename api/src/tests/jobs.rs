@@ -2,7 +2,7 @@
 
 use object_store::{ObjectStoreExt, PutPayload};
 use serde_json::{Value, json};
-use stoker_domain::job::Transition;
+use stoker_domain::job::{Failure, FailureKind, Transition};
 use stoker_domain::port::{JobStore, Point, Telemetry};
 use stoker_domain::tenant::Role;
 use stoker_domain::view::LogLine;
@@ -156,6 +156,40 @@ async fn jobs_are_steered_where_their_state_allows_it() {
     delete().await.expect_problem(404, "not_found", "");
     // The data set's bytes alone are left.
     assert_eq!(app.stored().await[3], 1);
+}
+
+#[tokio::test]
+async fn a_job_is_explained_as_it_is_and_as_it_would_be() {
+    let app = TestApp::start().await;
+    let id = app.submitted().await;
+    let ask = async |query: &str| app.get(&format!("/v1/jobs/{id}/explain{query}")).await;
+    let told = ask("").await.expect(200).json();
+    assert_eq!(told["queue"]["position"], 1);
+    assert_eq!(told["sentence"], "Pool default, priority None.");
+    assert_eq!(told["what_if"], Value::Null);
+    let other = app.request_as("acme", Role::Operator, "PUT", "/v1/pools/gpu");
+    send(other.body("{}")).await.expect(200);
+    let what_if = ask("?priority=high&pool=gpu").await.expect(200).json();
+    assert_eq!(what_if["what_if"]["rule"], "Pool gpu, priority Some(High).");
+    for (query, status, field) in [
+        ("?priority=urgent", 400, "priority"),
+        ("?devices=0", 400, "devices"),
+        ("?pool=nowhere", 422, "pool"),
+        ("?colour=red", 400, "colour"),
+    ] {
+        ask(query)
+            .await
+            .expect_problem(status, "invalid_input", field);
+    }
+    let token = app.run(id).await;
+    let told = ask("").await.expect(200).json();
+    assert_eq!(told["queue"], Value::Null);
+    assert_eq!(told["sentence"], "It runs, and prepares its rows.");
+    let failure = Failure::new(FailureKind::Numeric, "the loss isn't finite at step 7");
+    app.apply(id, Transition::Fail { token, failure }).await;
+    let told = ask("").await.expect(200).json();
+    let sentence = told["sentence"].as_str().unwrap();
+    assert!(sentence.contains("step 7") && sentence.contains("learning rate"));
 }
 
 #[tokio::test]

@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use object_store::path::Path;
 use object_store::signer::{Method, Signer, Url};
 use serde_json::{Map, Value, json};
-use stoker_domain::job::{Change, Event, JobRecord};
+use stoker_domain::explain::{Explanation, WhatIf};
+use stoker_domain::job::{Change, Event, JobRecord, JobState};
 use stoker_domain::model::{Output, Prediction};
 use stoker_domain::plugin::PluginRole;
 use stoker_domain::port::{
-    Catalog, CatalogKind, CompileError, CompiledPlugin, Creation, Document, Entry, Expect, Guard,
-    Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView, OutboxEntry, PluginCompiler,
-    Point, PredictError, Predictor, Put, Relay, StoreError, Submission, Telemetry, Update,
+    Catalog, CatalogKind, CompileError, CompiledPlugin, Creation, Document, Entry, Expect,
+    Explainer, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
+    OutboxEntry, PluginCompiler, Point, PredictError, Predictor, Put, Relay, StoreError,
+    Submission, Telemetry, Update,
 };
 use stoker_domain::time::{Clock, Timestamp};
 use stoker_domain::worker::{Progress, WorkerRecord};
@@ -86,6 +88,28 @@ impl PluginCompiler for FakeCompiler {
 
 /// Predicts for each row how many values it has, and refuses rows with the value `bad`.
 pub(super) struct FakePredictor;
+
+/// Says which pool and priority it was asked about.
+pub(super) struct FakeExplainer;
+
+#[async_trait]
+impl Explainer for FakeExplainer {
+    async fn explain(
+        &self,
+        job: &JobRecord,
+        what_if: Option<&WhatIf>,
+    ) -> Result<Option<Explanation>, StoreError> {
+        let priority = what_if.and_then(|what_if| what_if.priority);
+        Ok((job.state == JobState::Queued).then(|| Explanation {
+            job: job.id,
+            position: Some(1),
+            ahead: None,
+            blockers: Vec::new(),
+            rule: format!("Pool {}, priority {priority:?}.", job.pool()),
+            start: None,
+        }))
+    }
+}
 
 #[async_trait]
 impl Predictor for FakePredictor {

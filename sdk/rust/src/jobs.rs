@@ -4,11 +4,11 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use stoker_domain::diff::JobDiff;
 use stoker_domain::job::{Artifact, JobState};
-use stoker_domain::view::{
-    BatchRequest, BatchResult, EventList, JobExplanation, JobList, JobQuote, JobView, LogLine, LogList, MetricList,
-    PredictionList,
-};
 use stoker_domain::spec::Priority;
+use stoker_domain::view::{
+    BatchRequest, BatchResult, EventList, JobExplanation, JobList, JobQuote, JobView, LogLine,
+    LogList, MetricList, PredictionList,
+};
 use stoker_domain::{JobId, JobSpec, PoolName};
 
 use crate::client::Client;
