@@ -174,7 +174,8 @@ async fn serve(
             let mut stop = roles::until_asked()?;
             let api = roles::start_api(&config, &world).await?;
             tracing::info!("the API listens at {}", roles::url_of(&config, &api));
-            stop.changed().await?;
+            roles::run_notifier(&config, &world, stop.clone()).await?;
+            stop.wait_for(|stop| *stop).await?;
             api.stop().await?;
             world.close().await;
             Ok(())

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use stoker_domain::{FieldError, PoolName};
-use stoker_infra::{ObjectConfig, RabbitConfig, RedisConfig, RelayConfig, SourcesConfig};
+use stoker_infra::{
+    NotifierConfig, ObjectConfig, RabbitConfig, RedisConfig, RelayConfig, SourcesConfig,
+};
 
 /// The settings of every role.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -26,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) objects: ObjectConfig,
     /// Where data sets may be fetched from.
     pub(crate) sources: SourcesConfig,
+    /// Webhooks.
+    pub(crate) notify: NotifierConfig,
     /// The HTTP API.
     pub(crate) api: stoker_api::Config,
     /// The scheduler.
@@ -78,7 +82,8 @@ impl Config {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("sources.allow")
-            .with_list_parse_key("sources.private");
+            .with_list_parse_key("sources.private")
+            .with_list_parse_key("notify.private");
         let merged = builder
             .add_source(environment)
             .build()
@@ -96,6 +101,7 @@ impl Config {
         let errors: Vec<FieldError> = under(self.scheduler.validate(), "scheduler")
             .chain(under(self.worker.validate(), "worker"))
             .chain(under(self.sources.validate(), "sources"))
+            .chain(under(self.notify.validate(), "notify"))
             .chain(under(self.api.validate().err().unwrap_or_default(), "api"))
             .collect();
         if errors.is_empty() {

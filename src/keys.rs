@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use stoker_api::SigningKey;
+use stoker_infra::SealedVault;
 use stoker_plugins::ArtifactKey;
 
 /// The platform's keys.
@@ -52,6 +53,10 @@ impl Keys {
 
     /// The key that seals plugins' native code.
     pub(crate) fn sealing(&self) -> anyhow::Result<ArtifactKey> {
+        self.sealing_bytes().map(ArtifactKey::new)
+    }
+
+    fn sealing_bytes(&self) -> anyhow::Result<[u8; 32]> {
         let path = self.sealing_path();
         let hint = "`stoker admin init` makes it";
         let bytes =
@@ -63,7 +68,14 @@ impl Keys {
         );
         let mut key = [0; 32];
         key.copy_from_slice(&bytes);
-        Ok(ArtifactKey::new(key))
+        Ok(key)
+    }
+
+    /// What tenants' secrets are sealed under.
+    pub(crate) fn vault(&self) -> anyhow::Result<SealedVault> {
+        let key = self.sealing_bytes()?;
+        let key = blake3::derive_key("stoker 2026-11-29 vault of tenants' secrets", &key);
+        Ok(SealedVault::new(&key)?)
     }
 
     /// Where the key that signs tokens lies.

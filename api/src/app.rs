@@ -8,11 +8,13 @@ use object_store::signer::Signer;
 use stoker_domain::Clock;
 use stoker_domain::port::{
     Catalog, Explainer, JobStore, KeySource, PluginCompiler, Predictor, Relay, Sources, Telemetry,
+    Vault,
 };
 use tokio::sync::Semaphore;
 
 use crate::auth::{SigningKey, Verifier};
 use crate::config::Config;
+use crate::rate::Rate;
 
 /// The ports that the API stands on.
 #[derive(Clone)]
@@ -35,6 +37,8 @@ pub struct Ports {
     pub explainer: Arc<dyn Explainer>,
     /// Where data sets are fetched from.
     pub sources: Arc<dyn Sources>,
+    /// Seals tenants' secrets.
+    pub vault: Arc<dyn Vault>,
     /// Publishes what was written.
     pub relay: Arc<dyn Relay>,
     /// Where the keys of another issuer are, where tokens of one are accepted.
@@ -49,6 +53,7 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) verifier: Verifier,
     pub(crate) signing_key: Option<Arc<SigningKey>>,
+    pub(crate) rate: Rate,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) predictions: Arc<Semaphore>,

@@ -63,6 +63,8 @@ pub struct Config {
     pub uploads: UploadsConfig,
     /// Event streams.
     pub events: EventsConfig,
+    /// How often a tenant may ask.
+    pub rate: RateConfig,
     /// Whose tokens are accepted.
     pub auth: AuthConfig,
 }
@@ -103,6 +105,25 @@ pub struct EventsConfig {
     pub life: Millis,
     /// Most streams at a time.
     pub streams_max: usize,
+}
+
+/// How often a tenant may ask, in each process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateConfig {
+    /// Requests a second in the long run; 0 for no limit.
+    pub per_s: u32,
+    /// Requests at once, after a pause.
+    pub burst: u32,
+}
+
+impl Default for RateConfig {
+    fn default() -> Self {
+        Self {
+            per_s: 1_000,
+            burst: 5_000,
+        }
+    }
 }
 
 /// Whose tokens are accepted.
@@ -167,6 +188,7 @@ impl Default for Config {
             presigned_life: Millis(PRESIGNED_MAX_MS),
             uploads: UploadsConfig::default(),
             events: EventsConfig::default(),
+            rate: RateConfig::default(),
             auth: AuthConfig::default(),
         }
     }
@@ -258,6 +280,8 @@ impl Config {
         let part = (1..=PART_MAX_BYTES).contains(&self.uploads.part_max_bytes);
         let message = format!("is not in 1 to {PART_MAX_BYTES}");
         check(part, "uploads.part_max_bytes", message);
+        let rate = self.rate.per_s == 0 || self.rate.burst > 0;
+        check(rate, "rate.burst", "must be above 0".to_owned());
         let within = self.presigned_life.0 <= PRESIGNED_MAX_MS;
         check(within, "presigned_life", "at most 15m".to_owned());
         let poll = (10..=1_000).contains(&self.events.poll.0);

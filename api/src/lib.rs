@@ -11,13 +11,14 @@ mod config;
 mod extract;
 mod openapi;
 mod problem;
+mod rate;
 mod request;
 mod routes;
 mod server;
 
 pub use app::Ports;
 pub use auth::{Grant, KeyError, SigningKey};
-pub use config::{AuthConfig, Config, EventsConfig, TlsConfig, UploadsConfig};
+pub use config::{AuthConfig, Config, EventsConfig, RateConfig, TlsConfig, UploadsConfig};
 pub use openapi::document as openapi_document;
 pub use server::{ServeError, Server, serve};
 

@@ -10,8 +10,8 @@ use utoipa::{Modify, OpenApi};
 
 use crate::routes::{
     artifacts, audit, batch, create_dataset, create_job, datasets, events, explain, health, jobs,
-    keys, logs, metrics, plugins, pools, predict, preview, projects, quote_job, replay, tokens,
-    uploads, workers,
+    keys, logs, metrics, plugins, pools, predict, preview, projects, quote_job, replay, secrets,
+    tokens, uploads, workers,
 };
 
 /// Declares each route once: served and documented by the same line.
@@ -84,6 +84,10 @@ routes! {
     workers::cordon_worker,
     workers::drain_worker,
     workers::uncordon_worker,
+    secrets::put_secret,
+    secrets::list_secrets,
+    secrets::delete_secret,
+    secrets::get_caller,
     keys::create_key,
     keys::list_keys,
     keys::revoke_key,

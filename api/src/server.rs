@@ -20,6 +20,7 @@ use crate::auth::{KeyError, SigningKey, Verifier};
 use crate::config::{Config, TlsConfig};
 use crate::extract::Guarded;
 use crate::openapi;
+use crate::rate::Rate;
 use crate::request::{TimeLimits, around, no_route};
 
 /// Why the API can't be served.
@@ -155,6 +156,7 @@ fn app(config: Config, ports: Ports) -> Result<App, ServeError> {
     let verifier = Verifier::new(config.auth.clone(), signing_key.as_deref(), remote)
         .map_err(ServeError::Keys)?;
     Ok(App {
+        rate: Rate::new(&config.rate, ports.clock.clone()),
         ports,
         verifier,
         signing_key,

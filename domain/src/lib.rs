@@ -12,6 +12,7 @@ pub mod explain;
 pub mod id;
 pub mod job;
 pub mod model;
+pub mod notice;
 pub mod object;
 pub mod plugin;
 pub mod pool;

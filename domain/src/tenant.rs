@@ -95,3 +95,18 @@ pub struct ApiKeyRecord {
     /// Whether it was revoked.
     pub revoked: bool,
 }
+
+/// A tenant's secret, as stored: sealed, so that only the platform's key opens it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRecord {
+    /// Version tag of this form.
+    pub record_version: u16,
+    /// Its name.
+    pub name: String,
+    /// What [`crate::port::Vault::seal`] made of it.
+    pub sealed: String,
+    /// Who wrote it last.
+    pub by: String,
+    /// When that was.
+    pub at: Timestamp,
+}

@@ -9,7 +9,7 @@ use crate::audit::AuditEntry;
 use crate::dataset::DatasetRecord;
 use crate::error::{ErrorCode, FieldError};
 use crate::explain::Explanation;
-use crate::id::{JobId, PoolName, Ref, UploadId};
+use crate::id::{JobId, PoolName, Ref, TenantId, UploadId};
 use crate::job::{
     Attempt, Checkpoint, EngineIdentity, Event, Failure, Inputs, JobRecord, JobState, LetGo,
     Outcome, Used,
@@ -387,6 +387,40 @@ pub struct JobExplanation {
     /// Why the last attempt failed, or the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// A tenant's secret, without the secret itself: nobody can read that again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SecretView {
+    /// Its name.
+    pub name: String,
+    /// Who wrote it last.
+    pub by: String,
+    /// When that was.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// A list of secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SecretList {
+    /// The secrets.
+    pub secrets: Vec<SecretView>,
+}
+
+/// Who asks, as the server sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallerView {
+    /// The tenant.
+    #[schema(value_type = String)]
+    pub tenant: TenantId,
+    /// Whom the token speaks for.
+    pub subject: String,
+    /// What it may do.
+    pub role: Role,
+    /// The one project whose jobs it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
 }
 
 /// What is needed to make an API key.

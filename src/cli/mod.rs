@@ -1,4 +1,4 @@
-//! The client verbs: `stoker job|model|dataset|upload|plugin|project|member|pool|worker|key|audit|usage|token|login|context|completions`.
+//! The client verbs: `stoker job|model|dataset|upload|plugin|project|member|pool|worker|secret|key|audit|usage|token|login|context|completions`.
 //!
 //! Each verb is one call of the SDK and a way to show its answer. Where the server is found is in
 //! [`context`], how a command ends in [`exit`], how it speaks in [`output`].
@@ -24,6 +24,7 @@ mod plugin;
 mod pool;
 mod project;
 mod replay;
+mod secret;
 mod show;
 mod table;
 mod token;
@@ -119,6 +120,9 @@ pub(crate) enum ClientCommand {
     /// Tokens: create, list, revoke.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Secrets, such as those that sign webhooks: set, list, delete.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// API keys: create, list, revoke.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -189,6 +193,7 @@ async fn dispatch(
         ClientCommand::Pool(command) => pool::run(command, &session()?).await,
         ClientCommand::Worker(command) => pool::run_worker(command, &session()?).await,
         ClientCommand::Token(command) => token::run(command, &session()?).await,
+        ClientCommand::Secret(command) => secret::run(command, &session()?).await,
         ClientCommand::Key(command) => key::run(command, &session()?).await,
         ClientCommand::Audit(which) => audit::list(which, &session()?).await,
         ClientCommand::Usage(which) => audit::usage(which, &session()?).await,

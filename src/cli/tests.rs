@@ -55,6 +55,7 @@ fn command_lines_that_are_documented_are_understood() {
         "project close vision",
         "member add vision ada@example.org --role admin",
         "member remove vision auth0|5",
+        "secret set hook",
         "key create ci --role viewer --project vision --expires-in 24h",
         "key revoke 0123456789abcdef",
         "job explain job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e --priority high --pool gpu",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use stoker_domain::port::KeySource;
-use stoker_infra::{HttpKeySource, RemoteSources};
+use stoker_infra::{HttpKeySource, Notifier, RemoteSources};
 use stoker_scheduler::Explanations;
 use stoker_worker::Predictions;
 use tokio::sync::watch;
@@ -45,6 +45,7 @@ pub(crate) async fn start_api(
             world.clock.clone(),
         )),
         sources: Arc::new(RemoteSources::new(&config.sources, environment::secret)?),
+        vault: Arc::new(keys.vault()?),
         relay: world.relay.clone(),
         keys: key_source.map(|source| Arc::new(source) as Arc<dyn KeySource>),
         clock: world.clock.clone(),
@@ -52,6 +53,19 @@ pub(crate) async fn start_api(
     stoker_api::serve(config.api.clone(), ports)
         .await
         .context("can't serve the API")
+}
+
+/// Tells webhooks what is to be told, until asked to stop.
+pub(crate) async fn run_notifier(
+    config: &Config,
+    world: &World,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let vault = Arc::new(world.keys().vault()?);
+    let (catalog, clock) = (world.catalog.clone(), world.clock.clone());
+    let notifier = Notifier::new(&config.notify, catalog, vault, clock)?;
+    notifier.run(stop).await;
+    Ok(())
 }
 
 /// Where clients on this machine reach it.

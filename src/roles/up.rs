@@ -4,7 +4,7 @@ use std::path::Path;
 
 use stoker_domain::tenant::Role;
 
-use super::{run_scheduler, run_worker, start_api, until_asked, url_of};
+use super::{run_notifier, run_scheduler, run_worker, start_api, until_asked, url_of};
 use crate::cli::context;
 use crate::config::Config;
 use crate::keys::Keys;
@@ -32,8 +32,9 @@ pub(crate) async fn run(mut config: Config, data_dir: &Path) -> anyhow::Result<(
     );
     let scheduler = run_scheduler(&config, &world, stop.clone());
     let worker = run_worker(&config, &world, stop.clone());
-    let (scheduled, worked) = tokio::join!(scheduler, worker);
+    let notifier = run_notifier(&config, &world, stop.clone());
+    let (scheduled, worked, notified) = tokio::join!(scheduler, worker, notifier);
     api.stop().await?;
     world.close().await;
-    scheduled.and(worked)
+    scheduled.and(worked).and(notified)
 }

@@ -122,6 +122,7 @@ impl<P: Permission> FromRequest for Authorized<P> {
         Box::pin(async move {
             let (app, token) = found?;
             let caller = authenticate(&app, &token).await?;
+            app.rate.count(&caller.tenant)?;
             let suffices = caller.role >= P::ROLE
                 || (P::WITHIN && may_somewhere(&app, &caller, P::ROLE).await?);
             if let (Some(own), false) = (&caller.project, P::WITHIN || P::ROLE == Role::Viewer) {

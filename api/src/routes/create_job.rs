@@ -189,6 +189,7 @@ pub(super) async fn resolve(
     authorized: &Authorized<Within<Make>>,
     mut spec: JobSpec,
 ) -> Result<Resolved, ApiError> {
+    check_secrets(authorized, &spec).await?;
     let dataset = find_dataset(authorized, "data.dataset", &spec.data.dataset).await?;
     if dataset.format == DataFormat::Tokenizer {
         let message = format!(
@@ -238,6 +239,25 @@ pub(super) async fn resolve(
     });
     let compiled = compiled.await.map_err(ApiError::internal)?;
     compiled.map_err(ApiError::invalid)
+}
+
+/// That the secrets are there which webhooks are signed with.
+async fn check_secrets(
+    authorized: &Authorized<Within<Make>>,
+    spec: &JobSpec,
+) -> Result<(), ApiError> {
+    for (index, webhook) in spec.notify.webhooks.iter().enumerate() {
+        let (kind, tenant) = (CatalogKind::Secret, &authorized.caller.tenant);
+        let found = authorized.ports.catalog.get(kind, tenant, &webhook.secret);
+        if found.await?.is_none() {
+            let name = &webhook.secret;
+            let message =
+                format!("there is no secret `{name}`; `stoker secret set {name}` makes it");
+            let field = format!("notify.webhooks[{index}].secret");
+            return Err(ApiError::invalid_field(&field, message));
+        }
+    }
+    Ok(())
 }
 
 /// The data set that holds a tokenizer, pinned to a version.

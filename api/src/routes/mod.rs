@@ -20,6 +20,7 @@ pub(crate) mod preview;
 pub(crate) mod projects;
 pub(crate) mod quote_job;
 pub(crate) mod replay;
+pub(crate) mod secrets;
 pub(crate) mod tokens;
 pub(crate) mod uploads;
 pub(crate) mod workers;

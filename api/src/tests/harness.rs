@@ -12,7 +12,7 @@ use stoker_domain::port::{CatalogKind, JobFilter, JobStore, transition};
 use stoker_domain::tenant::Role;
 use stoker_domain::time::Clock;
 use stoker_domain::{JobId, TenantId};
-use stoker_infra::{EmbeddedStore, RemoteSources, SourcesConfig};
+use stoker_infra::{EmbeddedStore, RemoteSources, SealedVault, SourcesConfig};
 use tempfile::TempDir;
 
 use super::ports::{FakeClock, FakeCompiler, FakeExplainer, FakePredictor, FakeSigner, Recorder};
@@ -135,6 +135,7 @@ impl TestApp {
             compiler: compiler.clone(),
             predictor: Arc::new(FakePredictor),
             explainer: Arc::new(FakeExplainer),
+            vault: Arc::new(SealedVault::new(&[7; 32]).unwrap()),
             sources: Arc::new(RemoteSources::new(&SourcesConfig::default(), |_| None).unwrap()),
             relay: relay.clone(),
             keys: None,

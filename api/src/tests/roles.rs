@@ -6,7 +6,7 @@ use super::harness::{Answer, TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
-const ROUTES: [(&str, &str, &str, Option<Role>); 59] = [
+const ROUTES: [(&str, &str, &str, Option<Role>); 63] = [
     ("get_health", "GET", "/healthz", None),
     ("get_readiness", "GET", "/readyz", None),
     ("get_openapi", "GET", "/openapi.json", None),
@@ -193,6 +193,20 @@ const ROUTES: [(&str, &str, &str, Option<Role>); 59] = [
         "/v1/pools/{pool}/workers/{worker}/uncordon",
         Some(Role::Operator),
     ),
+    (
+        "put_secret",
+        "PUT",
+        "/v1/secrets/{name}",
+        Some(Role::Developer),
+    ),
+    ("list_secrets", "GET", "/v1/secrets", Some(Role::Developer)),
+    (
+        "delete_secret",
+        "DELETE",
+        "/v1/secrets/{name}",
+        Some(Role::Developer),
+    ),
+    ("get_caller", "GET", "/v1/caller", Some(Role::Viewer)),
     ("create_key", "POST", "/v1/keys", Some(Role::Admin)),
     ("list_keys", "GET", "/v1/keys", Some(Role::Admin)),
     ("revoke_key", "DELETE", "/v1/keys/{id}", Some(Role::Admin)),

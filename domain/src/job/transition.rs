@@ -6,6 +6,7 @@ use super::{
     JobState, LetGo, MS_PER_HOUR, Outcome,
 };
 use crate::id::WorkerId;
+use crate::notice::Notice;
 use crate::port::{Document, Message, QueueName};
 use crate::time::Timestamp;
 use crate::usage::UsageRecord;
@@ -138,11 +139,13 @@ impl Change {
         let message = Message::new(record.id, record.token);
         let to_pool = (record.state == JobState::Queued || !record.state.is_leased())
             .then_some((pool, message));
+        let notices = Notice::of(&record, &events);
+        let documents = notices.filter_map(|notice| notice.document(notice.created_at));
         Self {
+            documents: documents.collect(),
+            messages: to_worker.into_iter().chain(to_pool).collect(),
             record,
             events,
-            messages: to_worker.into_iter().chain(to_pool).collect(),
-            documents: Vec::new(),
         }
     }
 }
@@ -223,7 +226,7 @@ impl JobRecord {
                 body,
             }
         });
-        let events = events.collect();
+        let events: Vec<Event> = events.collect();
         let used = UsageRecord::of(self, &next).map(|used| used.document(&next));
         let mut change = Change::new(next, events, to_worker);
         change.documents.extend(used);

@@ -27,6 +27,10 @@ pub enum CatalogKind {
     Pool,
     /// A [`crate::worker::WorkerOrder`] of [`PLATFORM`], keyed `pool/worker`.
     Worker,
+    /// A [`crate::tenant::SecretRecord`], keyed by its name.
+    Secret,
+    /// A [`crate::notice::Notice`] of [`PLATFORM`], keyed by the time at which it is due.
+    Notice,
     /// A [`crate::tenant::ApiKeyRecord`] of [`PLATFORM`], keyed by the key's id.
     ApiKey,
     /// A [`crate::project::ProjectRecord`], keyed by its name.
@@ -52,6 +56,8 @@ impl CatalogKind {
             Self::Token => "token",
             Self::Pool => "pool",
             Self::Worker => "worker",
+            Self::Secret => "secret",
+            Self::Notice => "notice",
             Self::ApiKey => "api-key",
             Self::Project => "project",
             Self::Audit => "audit",

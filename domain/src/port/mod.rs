@@ -13,6 +13,7 @@ mod predictor;
 mod relay;
 mod sources;
 mod telemetry;
+mod vault;
 mod work_queue;
 
 pub use catalog::{Catalog, CatalogKind, Document, Entry, Expect, PLATFORM, Put, Submission};
@@ -27,6 +28,7 @@ pub use predictor::{PredictError, Predictor};
 pub use relay::Relay;
 pub use sources::{OpenSource, SourceError, SourceRequest, Sources};
 pub use telemetry::{Point, Telemetry};
+pub use vault::{Vault, VaultError};
 pub use work_queue::{
     Acknowledge, Deliveries, Delivery, Message, QueueError, QueueName, WorkQueue,
 };

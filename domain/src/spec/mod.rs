@@ -12,6 +12,7 @@ mod loss;
 mod metric;
 mod model;
 mod monitor;
+mod notify;
 mod optimizer;
 mod parse;
 mod recommender;
@@ -30,6 +31,7 @@ pub use loss::Loss;
 pub use metric::{Measure, MetricSpec, RECALL_K_DEFAULT, TOP_K_DEFAULT};
 pub use model::{LayerSpec, ModelSpec};
 pub use monitor::{EarlyStopSpec, Goal, MonitorSpec};
+pub use notify::{EVENTS, NotifySpec, WebhookSpec};
 pub use optimizer::OptimizerSpec;
 pub use parse::{Format, SPEC_MAX_BYTES, read_json, read_settings};
 pub use recommender::{Recommender, RecommenderKind};
@@ -79,6 +81,9 @@ pub struct JobSpec {
     /// What to do when an attempt fails.
     #[serde(default)]
     pub retry: RetrySpec,
+    /// Whom to tell what happens.
+    #[serde(default, skip_serializing_if = "NotifySpec::is_empty")]
+    pub notify: NotifySpec,
 }
 
 fn default_project() -> String {
@@ -452,6 +457,7 @@ impl JobSpec {
             }
         }
         errors.extend(self.retry.validate());
+        errors.extend(self.notify.validate());
         errors.extend(metric::check_names(&self.metrics));
         errors.extend(self.data.check_lengths());
         errors.extend(self.train.check_monitor(&self.metrics, test));

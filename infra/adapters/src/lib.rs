@@ -8,6 +8,7 @@ mod codec;
 mod data_dir;
 mod embedded;
 mod key_source;
+mod notifier;
 pub mod objects;
 mod rabbit;
 mod redis;
@@ -16,14 +17,17 @@ mod setup;
 mod sources;
 #[cfg(feature = "test-servers")]
 pub mod testing;
+mod vault;
 
 pub use clock::SystemClock;
 pub use data_dir::DataDir;
 pub use embedded::{EmbeddedQueue, EmbeddedStore};
 pub use key_source::HttpKeySource;
+pub use notifier::{Notifier, NotifierConfig};
 pub use objects::{ObjectConfig, ObjectStorage};
 pub use rabbit::{RabbitConfig, RabbitQueue};
 pub use redis::{RedisConfig, RedisStore};
 pub use relay::{OutboxRelay, RelayConfig};
 pub use setup::SetupError;
 pub use sources::{CredentialsConfig, RemoteSources, SecretRef, SourcesConfig};
+pub use vault::SealedVault;

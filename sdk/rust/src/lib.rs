@@ -33,6 +33,7 @@ mod page;
 mod parts;
 mod pools;
 mod projects;
+mod secrets;
 mod send;
 mod sse;
 mod upload;

@@ -25,7 +25,7 @@ pub(crate) const CONTENT_BLAKE3: HeaderName = HeaderName::from_static("content-b
 pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const JSON: &str = "application/json";
-const OCTETS: &str = "application/octet-stream";
+pub(crate) const OCTETS: &str = "application/octet-stream";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
 /// One call of the API. Everything in it is the same in every try.

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::JobId;
 use crate::job::{Demand, Inputs, Limit, NewJob};
-use crate::spec::{Format, JobSpec, RetryRule};
+use crate::port::CatalogKind;
+use crate::spec::{EVENTS, Format, JobSpec, RetryRule, WebhookSpec};
 use crate::time::Millis;
 
 fn new_job() -> JobRecord {
@@ -282,6 +283,7 @@ proptest! {
             prop_assert_eq!(next.revision, record.revision + 1);
             prop_assert!(next.token == record.token || matches!(transition, Transition::Dispatch(_)) && next.token == record.token + 1);
             for event in &change.events {
+                prop_assert!(EVENTS.contains(&event.body.type_name()));
                 prop_assert_eq!(event.position, next_position);
                 prop_assert_eq!(event.token, next.token);
                 next_position += 1;
@@ -461,4 +463,45 @@ fn time_and_cost_count_over_all_attempts() {
     assert_eq!(job.limit(), Some((9_900, Limit::Cost(3.0))));
     job.used.cost = 4.0;
     assert_eq!(job.limit(), Some((0, Limit::Cost(3.0))));
+}
+
+/// What is to be told is written with the event, once for each webhook that wants it.
+#[test]
+fn webhooks_get_the_events_that_they_want() {
+    let webhook = |url: &str, events: &[&str]| WebhookSpec {
+        url: url.to_owned(),
+        secret: "hook".to_owned(),
+        events: events.iter().map(|event| (*event).to_owned()).collect(),
+    };
+    let mut job = new_job();
+    job.spec.notify.webhooks = vec![
+        webhook("https://a.example", &["dispatched", "cancelled"]),
+        webhook("https://b.example", &["cancelled"]),
+    ];
+    let told = |record: &JobRecord, transition: Transition| {
+        let change = record
+            .apply(transition, Timestamp::from_millis(2_000))
+            .unwrap();
+        let notices = change.documents.iter();
+        let notices = notices.filter(|document| document.kind == CatalogKind::Notice);
+        let notices = notices.map(|document| {
+            assert!(
+                document.key.starts_with("000000000002000-"),
+                "{}",
+                document.key
+            );
+            serde_json::from_value(document.value.clone()).unwrap()
+        });
+        (change.record.clone(), notices.collect::<Vec<Notice>>())
+    };
+    let (job, dispatched) = told(&job, Transition::Dispatch(holder(0)));
+    assert_eq!(dispatched.len(), 1);
+    assert_eq!(dispatched[0].body["event"]["type"], "dispatched");
+    let (job, started) = told(&job, Transition::Start { token: 1 });
+    assert!(started.is_empty());
+    let (_, cancelled) = told(&job, Transition::Cancel);
+    let urls: Vec<&str> = cancelled.iter().map(|notice| notice.url.as_str()).collect();
+    assert_eq!(urls, ["https://a.example", "https://b.example"]);
+    assert_ne!(cancelled[0].delivery, cancelled[1].delivery);
+    assert_eq!(cancelled[0].body["job"]["state"], "cancelled");
 }

@@ -77,22 +77,22 @@ fn is_public(ip: IpAddr) -> bool {
 /// A name or address that may not be connected to. Which address it was is for the log alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} isn't on the public internet")]
-pub(super) struct NotPublic(pub(super) String);
+pub(crate) struct NotPublic(pub(super) String);
 
 /// The addresses that may be connected to.
 #[derive(Debug, Default)]
-pub(super) struct Addresses {
+pub(crate) struct Addresses {
     /// What the operator permits beside the public internet.
     permitted: Vec<IpNet>,
 }
 
 impl Addresses {
-    pub(super) const fn new(permitted: Vec<IpNet>) -> Self {
+    pub(crate) const fn new(permitted: Vec<IpNet>) -> Self {
         Self { permitted }
     }
 
     /// Refuses an address of `host` that may not be connected to.
-    pub(super) fn check(&self, host: &str, ip: IpAddr) -> Result<(), NotPublic> {
+    pub(crate) fn check(&self, host: &str, ip: IpAddr) -> Result<(), NotPublic> {
         let canonical = ip.to_canonical();
         if is_public(ip) || self.permitted.iter().any(|net| net.contains(&canonical)) {
             return Ok(());
@@ -103,11 +103,11 @@ impl Addresses {
 }
 
 /// Finds the addresses of a name.
-pub(super) type Lookup =
+pub(crate) type Lookup =
     Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// The system's resolver.
-pub(super) fn system_lookup() -> Lookup {
+pub(crate) fn system_lookup() -> Lookup {
     Arc::new(|name| {
         Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
     })
@@ -115,9 +115,9 @@ pub(super) fn system_lookup() -> Lookup {
 
 /// Resolves names to addresses that were checked, all of them: one that may not be connected to
 /// spoils the name.
-pub(super) struct CheckedResolver {
-    pub(super) addresses: Arc<Addresses>,
-    pub(super) lookup: Lookup,
+pub(crate) struct CheckedResolver {
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) lookup: Lookup,
 }
 
 impl Resolve for CheckedResolver {

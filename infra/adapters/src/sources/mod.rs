@@ -10,12 +10,13 @@ mod web;
 use async_trait::async_trait;
 use stoker_domain::port::{OpenSource, SourceError, SourceRequest, Sources};
 
-use self::address::{Addresses, Lookup, system_lookup};
+use self::address::Lookup;
 use self::allow::{Uri, redacted};
 use self::config::{Credentials, Environment, Settings};
 use self::web::{Bearer, Web};
 use crate::setup::SetupError;
 
+pub(crate) use address::{Addresses, CheckedResolver, system_lookup};
 pub use config::{CredentialsConfig, SecretRef, SourcesConfig};
 
 /// Entries of a list that an error names.
