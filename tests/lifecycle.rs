@@ -271,3 +271,39 @@ async fn a_preempted_job_ends_with_the_same_bits() {
     assert_eq!(job.attempt.unwrap().number, 2);
     bench.platform.stop().await.unwrap();
 }
+
+/// Who waits for a job needn't ask again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_told_of_the_end() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let settings = [("STOKER__NOTIFY__PRIVATE", "127.0.0.0/8")];
+    let bench = Bench::embedded_with(&settings).await;
+    let client = bench.client();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    client.put_secret("hook", b"s3cret").await.unwrap();
+    let hook = format!("[[notify.webhooks]]\nurl = \"{url}\"\nsecret = \"hook\"\n");
+    let spec = format!("{}\n{hook}", stoker::digits::SPEC);
+    let job = client.create_job_toml(&spec).await.unwrap();
+    let told = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut text = String::new();
+        while !text.contains("\"succeeded\"") {
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "{text}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        let answer = b"HTTP/1.1 204 x\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        text
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await;
+    let told = told.unwrap();
+    assert!(told.contains(&job.id.to_string()));
+    assert!(
+        told.to_lowercase().contains("stoker-signature: t="),
+        "{told}"
+    );
+    bench.platform.stop().await.unwrap();
+}
