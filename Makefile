@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check bench-start bench-engine bench-data trajectories metrics weights gates mutants chaos gpu
+.PHONY: help setup build data plugins demo test check bench-start bench-http bench-engine bench-data trajectories metrics weights gates mutants chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ check: ## format, lints, docs, licences
 
 bench-start: build ## from POST to the first optimiser step, 1,000 jobs on a warm worker
 	cargo run --quiet --example bench-start
+
+bench-http: build ## our API beside a bare actix-web handler, under the same load
+	cargo run --quiet --example bench-http
 
 bench-engine: ## training steps beside PyTorch and JAX: speed, losses, memory
 	benches/engine.sh
