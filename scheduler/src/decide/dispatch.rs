@@ -41,12 +41,12 @@ struct Round<'a> {
 
 /// Starts what can start, up to `Config.dispatches_max`, and makes room for what may ask for it.
 pub(super) fn dispatch(state: &State, config: &Config, now: Now) -> Vec<Action> {
-    let may_preempt = preemption::possible(state);
+    let budget = config.preemptions_max.saturating_sub(state.preempted);
+    let may_preempt = budget > 0 && preemption::possible(state);
     let anything = state.queue.ripe() > 0 && (state.fleet.free > 0 || may_preempt);
     if !anything {
         return Vec::new();
     }
-    let budget = config.preemptions_max.saturating_sub(state.preempted);
     let mut round = Round {
         state,
         config,
@@ -232,6 +232,7 @@ impl Round<'_> {
         };
         self.budget = self.budget.saturating_sub(plan.victims.len());
         self.board.hold(claim.id, &plan.workers, want.devices);
+        self.board.going.extend(&plan.victims);
         let hold_ms = millis(self.config.hold);
         let preempts = preempts(self.state, &plan.victims, why);
         self.actions.push(Action::Hold {

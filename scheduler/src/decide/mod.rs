@@ -5,6 +5,7 @@
 //! A slot of a worker is a device. The order is in [`order`], places in [`placement`], what is kept
 //! for the first that doesn't fit in [`reservation`], and who makes room in [`preemption`].
 
+mod arrivals;
 mod dispatch;
 mod explain;
 mod fleet;

@@ -17,8 +17,12 @@ use super::queue::{CLASSES, class};
 #[derive(Debug)]
 pub(super) struct Order<'a> {
     state: &'a State,
+    now_ms: u64,
     charge: f64,
     lines: BinaryHeap<Line>,
+    /// The first class whose lines aren't there yet, except those of tenants that have devices of
+    /// their own.
+    next_class: usize,
     /// Devices and jobs that tenants get by this decision.
     given: BTreeMap<u32, (u32, u32)>,
     /// Tenants that have all they may have.
@@ -84,24 +88,42 @@ impl<'a> Order<'a> {
     pub(super) fn new(state: &'a State, now_ms: u64) -> Self {
         let mut order = Self {
             state,
+            now_ms,
             charge: state.tenants.charge(),
             lines: BinaryHeap::new(),
+            next_class: 0,
             given: BTreeMap::new(),
             capped: BTreeSet::new(),
         };
-        let mut usage: BTreeMap<u32, f64> = BTreeMap::new();
-        let mut lines = Vec::new();
-        for class in 0..CLASSES {
-            for tenant in state.queue.tenants(class) {
-                let used = usage.entry(tenant);
-                let used = *used.or_insert_with(|| state.tenants.usage(tenant, now_ms));
-                if let Some(head) = state.queue.after(class, tenant, None) {
-                    lines.push(order.line(class, tenant, head, used, 0));
+        for tenant in state.tenants.guaranteed() {
+            for class in 0..CLASSES {
+                if let Some(head) = state.queue.head(class, *tenant) {
+                    order.lines.push(order.first_line(class, *tenant, head));
                 }
             }
         }
-        order.lines = lines.into();
         order
+    }
+
+    fn first_line(&self, class: usize, tenant: u32, head: JobId) -> Line {
+        let usage = self.state.tenants.usage(tenant, self.now_ms);
+        self.line(class, tenant, head, usage, 0)
+    }
+
+    /// Joins the lines of the classes whose turn has come: most decisions end before the last.
+    fn join_classes(&mut self) {
+        while self.next_class < CLASSES {
+            let first = self.lines.peek().map(|line| line.key);
+            if first.is_some_and(|key| !key.borrows || key.class < self.next_class) {
+                return;
+            }
+            let heads = self.state.queue.heads(self.next_class);
+            let heads = heads.filter(|(tenant, _)| !self.state.tenants.is_guaranteed(*tenant));
+            let lines = heads.map(|(tenant, head)| self.first_line(self.next_class, tenant, head));
+            let mut lines: BinaryHeap<Line> = lines.collect::<Vec<_>>().into();
+            self.lines.append(&mut lines);
+            self.next_class += 1;
+        }
     }
 
     fn line(&self, class: usize, tenant: u32, head: JobId, usage: f64, looked_at: u32) -> Line {
@@ -160,7 +182,9 @@ impl<'a> Order<'a> {
 
     /// The next to be tried.
     pub(super) fn next(&mut self) -> Option<Turn> {
-        while let Some(line) = self.lines.pop() {
+        loop {
+            self.join_classes();
+            let line = self.lines.pop()?;
             let Key {
                 class,
                 tenant,
@@ -177,7 +201,6 @@ impl<'a> Order<'a> {
             }
             self.lines.push(fresh);
         }
-        None
     }
 
     /// It got a place on so many workers.
@@ -195,7 +218,7 @@ impl<'a> Order<'a> {
             looked_at: before,
             ..
         } = turn.line.key;
-        if let Some(head) = self.state.queue.after(class, tenant, Some(turn.line.head)) {
+        if let Some(head) = self.state.queue.after(class, tenant, turn.line.head) {
             let next = self.line(class, tenant, head, turn.line.usage, before + looked_at);
             self.lines.push(next);
         }

@@ -17,7 +17,7 @@ use super::job::{Job, signed};
 use super::placement::{Board, Want};
 
 /// Runs that are looked at for one job.
-const LOOKED_AT_MAX: usize = 1_024;
+const LOOKED_AT_MAX: usize = 256;
 
 /// Who may be preempted for a job.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ pub(super) fn possible(state: &State) -> bool {
     let lowest = lowest.map(|((priority, _), _)| super::queue::class(*priority));
     let by_class =
         (state.queue.first_class().zip(lowest)).is_some_and(|(first, last)| first < last);
-    by_class || (state.tenants.guarantees && lowest.is_some())
+    by_class || (!state.tenants.guaranteed().is_empty() && lowest.is_some())
 }
 
 /// Room for the job, within `budget` preemptions.
@@ -63,15 +63,24 @@ pub(super) fn plan(
         ready: BTreeMap::new(),
     };
     search.add_free();
+    let mut lost: BTreeMap<u32, u32> = BTreeMap::new();
     for id in &board.state.letting_go {
         search.add_run(*id, false);
     }
-    if let Some(workers) = search.found() {
-        return Some(search.plan(workers, budget)).flatten();
+    for id in &board.going {
+        search.add_run(*id, false);
+        if let Some(job) = board.state.jobs.get(id) {
+            *lost.entry(job.tenant).or_default() += job.devices_held();
+        }
     }
-    let mut lost: BTreeMap<u32, u32> = BTreeMap::new();
+    if let Some(workers) = search.found() {
+        return search.plan(workers, budget);
+    }
     for (id, job) in candidates(board, claim) {
-        if !yields(board.state, job, id, claim, &lost) || !search.helps(job) {
+        if board.going.contains(&id)
+            || !yields(board.state, job, id, claim, &lost)
+            || !search.helps(job)
+        {
             continue;
         }
         *lost.entry(job.tenant).or_default() += job.devices_held();
