@@ -19,6 +19,11 @@ use crate::Config;
 /// How often it is run forward.
 const RUNS: u32 = 20;
 
+/// How far all lengths and all pauses between arrivals of a run are off together, as a logarithm: the
+/// last ones say little of what the next hours bring.
+const LENGTHS_OFF: f64 = 0.45;
+const ARRIVALS_OFF: f64 = 0.6;
+
 /// How long a worker is taken to need to save a checkpoint and let go.
 const LETTING_GO_MS: u64 = 5_000;
 
@@ -170,7 +175,7 @@ impl Forward<'_> {
     fn expect_arrival(&mut self) {
         let share = self.share((self.arrived, "when"));
         self.arrives_ms = self.pause_ms.map(|mean_ms| {
-            let pause_ms = -mean_ms * (1.0 - share).ln();
+            let pause_ms = -mean_ms * (1.0 - share).ln() * self.tempo(7, ARRIVALS_OFF);
             self.now.monotonic_ms + (pause_ms as u64).max(1)
         });
     }
@@ -272,13 +277,20 @@ impl Forward<'_> {
                 None => (1.0, self.lengths?),
             };
             let ratio = spread::above(known, done / unit, share);
-            Some(((ratio * unit - done).max(0.0) / speed) as u64)
+            Some(((ratio * unit - done).max(0.0) / speed * self.tempo(1, LENGTHS_OFF)) as u64)
         };
         let left = says.or_else(expected);
         match (left, bound_ms) {
             (Some(left), Some(bound)) => Some(left.min(bound)),
             (left, bound) => left.or(bound),
         }
+    }
+
+    /// A factor that all lengths, or all pauses, of this run have in common; over the runs they are
+    /// spread evenly, by `step` in another order.
+    fn tempo(&self, step: u32, most: f64) -> f64 {
+        let place = f64::from(self.run * step % RUNS) + 0.5;
+        ((2.0 * place / f64::from(RUNS) - 1.0) * most).exp()
     }
 
     /// A number from 0 to 1 that belongs to `what` in this run, spread evenly over both.

@@ -168,4 +168,6 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;

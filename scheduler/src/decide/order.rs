@@ -25,6 +25,8 @@ pub(super) struct Order<'a> {
     next_class: usize,
     /// Devices and jobs that tenants get by this decision.
     given: BTreeMap<u32, (u32, u32)>,
+    /// Devices that are being freed for tenants' jobs.
+    promised: BTreeMap<u32, u32>,
     /// Tenants that have all they may have.
     capped: BTreeSet<u32>,
 }
@@ -93,8 +95,19 @@ impl<'a> Order<'a> {
             lines: BinaryHeap::new(),
             next_class: 0,
             given: BTreeMap::new(),
+            promised: BTreeMap::new(),
             capped: BTreeSet::new(),
         };
+        for (heir, hold) in state
+            .holds
+            .iter()
+            .filter(|(_, hold)| hold.until_ms > now_ms)
+        {
+            if let Some(job) = state.jobs.get(heir).filter(|job| job.lease().is_none()) {
+                let workers = u32::try_from(hold.workers.len()).unwrap_or(u32::MAX);
+                order.promise(job, workers);
+            }
+        }
         for tenant in state.tenants.guaranteed() {
             for class in 0..CLASSES {
                 if let Some(head) = state.queue.head(class, *tenant) {
@@ -132,7 +145,7 @@ impl<'a> Order<'a> {
         let weight = share.map_or(1, |share| share.weight).max(1);
         let devices = known.map_or(0, |tenant| tenant.devices) + self.given_to(tenant).0;
         let borrows = share.is_none_or(|share| share.devices == 0)
-            || !(self.state.jobs.get(&head)).is_some_and(|job| self.is_entitled(job));
+            || !(self.state.jobs.get(&head)).is_some_and(|job| self.is_entitled(head, job));
         Line {
             key: Key {
                 borrows,
@@ -151,12 +164,14 @@ impl<'a> Order<'a> {
     }
 
     /// Whether the job stays within what is its tenant's own.
-    pub(super) fn is_entitled(&self, job: &Job) -> bool {
+    pub(super) fn is_entitled(&self, id: JobId, job: &Job) -> bool {
         let Some(tenant) = self.state.tenants.get(job.tenant) else {
             return false;
         };
         let needs = job.devices_on(job.demand.workers_min.max(1));
-        tenant.staying() + self.given_to(job.tenant).0 + needs <= tenant.share.devices
+        let promised = self.promised.get(&job.tenant).copied().unwrap_or(0);
+        let others = promised.saturating_sub(self.promised_to(id, job));
+        tenant.staying() + self.given_to(job.tenant).0 + others + needs <= tenant.share.devices
     }
 
     /// On how many workers the job may run, by its tenant's limits.
@@ -204,10 +219,27 @@ impl<'a> Order<'a> {
     }
 
     /// It got a place on so many workers.
-    pub(super) fn gave(&mut self, job: &Job, workers: u32) {
+    pub(super) fn gave(&mut self, id: JobId, job: &Job, workers: u32) {
+        let kept = self.promised_to(id, job);
+        if let Some(promised) = self.promised.get_mut(&job.tenant) {
+            *promised = promised.saturating_sub(kept);
+        }
         let given = self.given.entry(job.tenant).or_default();
         given.0 += job.devices_on(workers);
         given.1 += 1;
+    }
+
+    /// Places on so many workers are being freed for it.
+    pub(super) fn promise(&mut self, job: &Job, workers: u32) {
+        *self.promised.entry(job.tenant).or_default() += job.devices_on(workers);
+    }
+
+    /// Devices that were freed for the job before.
+    fn promised_to(&self, id: JobId, job: &Job) -> u32 {
+        let hold = self.state.holds.get(&id);
+        let hold = hold.filter(|hold| hold.until_ms > self.now_ms);
+        let workers = hold.map_or(0, |hold| hold.workers.len());
+        job.devices_on(u32::try_from(workers).unwrap_or(u32::MAX))
     }
 
     /// Goes on with the tenant's next job.
@@ -246,7 +278,7 @@ impl<'a> Order<'a> {
                 _ if other.tenant == job.tenant => ahead.own += 1,
                 _ => ahead.others += 1,
             }
-            self.gave(other, other.demand.workers_min.max(1));
+            self.gave(turn.job(), other, other.demand.workers_min.max(1));
             self.go_on(turn, 0);
         }
         None

@@ -43,8 +43,8 @@ pub struct State {
     /// How many of them were preempted.
     pub(super) preempted: u32,
     pub(super) holds: BTreeMap<JobId, Hold>,
-    /// For whom a job was preempted last.
-    pub(super) preemptors: BTreeMap<JobId, JobId>,
+    /// For whom a job was preempted last, and how often it was.
+    pub(super) preemptors: BTreeMap<JobId, (JobId, u32)>,
     /// How long runs were beside what was expected, and how long in milliseconds.
     pub(super) spread: Spread,
     pub(super) lengths: Spread,
@@ -234,7 +234,8 @@ impl State {
     ) {
         self.holds.insert(heir, Hold { workers, until_ms });
         for victim in victims.iter().filter(|victim| **victim != heir) {
-            self.preemptors.insert(*victim, heir);
+            let preemptor = self.preemptors.entry(*victim).or_insert((heir, 0));
+            *preemptor = (heir, preemptor.1.saturating_add(1));
         }
     }
 

@@ -226,7 +226,7 @@ impl World {
         }
         // The load rises and falls.
         let wave = 1.0 + 0.5 * (self.now_ms as f64 / 5_400_000.0 * std::f64::consts::TAU).sin();
-        let pause_ms = self.rng.exponential(1_800.0 / wave) as u64;
+        let pause_ms = self.rng.exponential(1_050.0 / wave) as u64;
         self.after(pause_ms.max(1), What::Submit);
         if self.jobs.len() >= ACTIVE_MAX {
             return;
@@ -238,7 +238,7 @@ impl World {
         self.jobs.insert(id, job);
         self.publish(id);
         // Who submitted it asks when it will start, once it is in the queue.
-        if self.rng.chance(0.1) {
+        if self.rng.chance(0.05) {
             self.message(id);
             self.ask(id);
         }
