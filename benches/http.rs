@@ -48,7 +48,11 @@ async fn bare(body: String) -> anyhow::Result<()> {
         let body = body.clone();
         let answer = move || {
             let body = body.clone();
-            async move { HttpResponse::Ok().content_type("application/json").body(body) }
+            async move {
+                HttpResponse::Ok()
+                    .content_type("application/json")
+                    .body(body)
+            }
         };
         App::new().route("/v1/caller", web::get().to(answer))
     });
@@ -107,7 +111,10 @@ async fn bench() -> anyhow::Result<()> {
 
     let mut rates: [Vec<f64>; 2] = Default::default();
     for round in 0..ROUNDS {
-        let (one, other) = (load(ours, &header, &body).await?, load(bare, "", &body).await?);
+        let (one, other) = (
+            load(ours, &header, &body).await?,
+            load(bare, "", &body).await?,
+        );
         println!("round {}: ours {one:.0}/s, bare {other:.0}/s", round + 1);
         rates[0].push(one);
         rates[1].push(other);

@@ -39,7 +39,7 @@ pub struct Config {
     pub dispatches_max: u32,
     /// Queued and running jobs up to which it is said when a job will start.
     pub forecast_jobs: u32,
-    /// Decisions of one look ahead. Where they don't suffice, nothing is said.
+    /// Moments of one look ahead, of which there are twenty. Where they don't suffice, nothing is said.
     pub forecast_steps: u32,
     /// Time between two writings of what tenants have used.
     #[serde(with = "humantime_serde")]
@@ -56,10 +56,10 @@ impl Default for Config {
             upgrade_grace: Duration::from_secs(600),
             hold: Duration::from_secs(60),
             preemptions_max: 64,
-            backfill_depth: 1_024,
+            backfill_depth: 256,
             dispatches_max: 64,
             forecast_jobs: 2_000,
-            forecast_steps: 4_000,
+            forecast_steps: 1_000,
             usage_interval: Duration::from_secs(10),
         }
     }

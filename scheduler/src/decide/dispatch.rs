@@ -34,19 +34,19 @@ struct Round<'a> {
     seeks: u32,
     /// Preemptions that are left of the pool's budget.
     budget: usize,
-    /// Demands that no worker has room for.
+    /// Demands without a limit of time that no worker has room for.
     hopeless: BTreeSet<(Option<u32>, u64, u32, u32)>,
     actions: Vec<Action>,
 }
 
 /// Starts what can start, up to `Config.dispatches_max`, and makes room for what may ask for it.
 pub(super) fn dispatch(state: &State, config: &Config, now: Now) -> Vec<Action> {
-    let may_preempt = preemption::possible(state);
+    let budget = config.preemptions_max.saturating_sub(state.preempted);
+    let may_preempt = budget > 0 && preemption::possible(state);
     let anything = state.queue.ripe() > 0 && (state.fleet.free > 0 || may_preempt);
     if !anything {
         return Vec::new();
     }
-    let budget = config.preemptions_max.saturating_sub(state.preempted);
     let mut round = Round {
         state,
         config,
@@ -141,7 +141,7 @@ impl Round<'_> {
             .want(id, job, may_move(job, self.config, self.now));
         let least = job.demand.workers_min.max(1);
         let demand = (want.engine, want.memory_bytes, want.devices, least);
-        let hopeless = self.hopeless.contains(&demand);
+        let hopeless = job.max_ms.is_none() && self.hopeless.contains(&demand);
         if !hopeless {
             for count in job.worker_counts().filter(|count| *count <= most) {
                 let Some(workers) = self.board.fit(want, count) else {
@@ -162,7 +162,7 @@ impl Round<'_> {
             self.reserve(want, least);
             // Nothing is given back in a decision: who wants the same finds no more than this one,
             // unless it ends in time for a reservation.
-            if want_is_unbounded(job) {
+            if job.max_ms.is_none() {
                 self.hopeless.insert(demand);
             }
         }
@@ -201,7 +201,7 @@ impl Round<'_> {
             .collect();
         self.board.take(want, workers);
         let count = u32::try_from(workers.len()).unwrap_or(u32::MAX);
-        self.order.gave(job, count);
+        self.order.gave(id, job, count);
         self.actions.push(Action::Dispatch { job: id, holders });
     }
 
@@ -214,12 +214,13 @@ impl Round<'_> {
             id,
             tenant: job.tenant,
             priority: job.priority,
-            entitled: self.order.is_entitled(job),
+            entitled: self.order.is_entitled(id, job),
         };
         self.seeks -= 1;
         let Some(plan) = preemption::plan(&self.board, want, workers, claim, self.budget) else {
             return false;
         };
+        self.order.promise(job, workers);
         self.carry_out(plan, claim, want);
         true
     }
@@ -232,6 +233,7 @@ impl Round<'_> {
         };
         self.budget = self.budget.saturating_sub(plan.victims.len());
         self.board.hold(claim.id, &plan.workers, want.devices);
+        self.board.going.extend(&plan.victims);
         let hold_ms = millis(self.config.hold);
         let preempts = preempts(self.state, &plan.victims, why);
         self.actions.push(Action::Hold {
@@ -255,10 +257,6 @@ impl Round<'_> {
             self.board.reserve(want, start.from_ms, start.workers);
         }
     }
-}
-
-const fn want_is_unbounded(job: &Job) -> bool {
-    job.max_ms.is_none()
 }
 
 fn holder(state: &State, id: &WorkerId) -> Option<Holder> {

@@ -53,8 +53,20 @@ pub fn explain(
         position: ahead.map(|ahead| count(ahead.jobs()) + 1),
         ahead: jobs_ahead,
         rule: rule(blockers.first()),
-        start: forecast::forecast(state, config, id, now),
+        start: may_start(&blockers)
+            .then(|| forecast::forecast(state, config, id, now))
+            .flatten(),
         blockers,
+    })
+}
+
+/// Whether it will start as things are: not when the pool couldn't hold it.
+fn may_start(blockers: &[Blocker]) -> bool {
+    !blockers.iter().any(|blocker| {
+        matches!(
+            blocker,
+            Blocker::NoWorker {} | Blocker::NotEnoughMemory { .. } | Blocker::TooFewWorkers { .. }
+        )
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! How long runs take isn't known, only how far earlier ones were from what was expected. So it is
 //! run forward several times, each with other lengths out of what was seen; eight of ten starts lie in
-//! the interval.
+//! the interval. Jobs that nobody has submitted yet come as those came that were submitted lately.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,11 +13,16 @@ use stoker_domain::explain::StartEstimate;
 use stoker_domain::job::{Holder, LetGo};
 
 use super::job::{Job, Lease, Phase, Rank, signed};
-use super::{Action, Now, State, decide, preemption, spread};
+use super::{Action, Now, State, arrivals, decide, preemption, spread};
 use crate::Config;
 
 /// How often it is run forward.
 const RUNS: u32 = 20;
+
+/// How far all lengths and all pauses between arrivals of a run are off together, as a logarithm: the
+/// last ones say little of what the next hours bring.
+const LENGTHS_OFF: f64 = 0.45;
+const ARRIVALS_OFF: f64 = 0.6;
 
 /// How long a worker is taken to need to save a checkpoint and let go.
 const LETTING_GO_MS: u64 = 5_000;
@@ -36,19 +41,27 @@ pub(super) fn forecast(
     if state.jobs.len() > most {
         return None;
     }
-    let ratios = state.spread.sorted();
+    let (ratios, lengths) = (state.spread.sorted(), state.lengths.sorted());
     let mut starts = Vec::new();
     for run in 0..RUNS {
         let forward = Forward {
             state: state.clone(),
             config,
             ratios: ratios.as_deref(),
+            lengths: lengths.as_deref(),
             run,
             origin: now,
             now,
             ends: BinaryHeap::new(),
+            pause_ms: state.arrivals.pause_ms(now.monotonic_ms),
+            arrived: 0,
+            arrives_ms: None,
         };
         starts.push(forward.start_of(id).unwrap_or(u64::MAX));
+        // Nothing is said where more than one run in ten doesn't see the start.
+        if starts.iter().filter(|start| **start == u64::MAX).count() > 2 {
+            return None;
+        }
     }
     starts.sort_unstable();
     let at = |share: usize| starts.get(starts.len() * share / 100).copied();
@@ -64,11 +77,17 @@ struct Forward<'a> {
     state: State,
     config: &'a Config,
     ratios: Option<&'a [f64]>,
+    lengths: Option<&'a [f64]>,
     run: u32,
     origin: Now,
     now: Now,
     /// When attempts end or let go.
     ends: BinaryHeap<Reverse<(u64, JobId, u64)>>,
+    /// Between two jobs that arrive, on the average.
+    pause_ms: Option<f64>,
+    arrived: u32,
+    /// When the next one does.
+    arrives_ms: Option<u64>,
 }
 
 impl Forward<'_> {
@@ -76,6 +95,7 @@ impl Forward<'_> {
     fn start_of(mut self, id: JobId) -> Option<u64> {
         let leased: Vec<JobId> = self.state.leases.iter().map(|(_, job)| *job).collect();
         leased.into_iter().for_each(|job| self.expect_end(job));
+        self.expect_arrival();
         for _ in 0..self.config.forecast_steps {
             let actions = decide(&self.state, self.config, self.now);
             if actions.is_empty() {
@@ -119,7 +139,8 @@ impl Forward<'_> {
         let ripe = ripe.map(|at| here + at.millis_since(self.now.wall).max(1));
         let hold = self.state.holds.values().map(|hold| hold.until_ms).min();
         let look = preemption::possible(&self.state).then_some(here + LOOK_MS);
-        let next = [end, ripe, hold, look.filter(|_| end.is_some())];
+        let arrival = self.arrives_ms;
+        let next = [end, ripe, hold, arrival, look.filter(|_| end.is_some())];
         let next = next.into_iter().flatten().min()?.max(here);
         self.now.wall = self.now.wall.plus_millis(next - here);
         self.now.monotonic_ms = next;
@@ -129,8 +150,34 @@ impl Forward<'_> {
             self.ends.pop();
             self.end(job, token);
         }
+        if self.arrives_ms.is_some_and(|at_ms| at_ms <= next) {
+            self.arrive();
+        }
         self.state.pass(self.now);
         Some(())
+    }
+
+    /// A job comes that is like one that came before.
+    fn arrive(&mut self) {
+        let share = self.share((self.arrived, "which"));
+        let like = self.state.arrivals.like(share).cloned();
+        if let (Some(mut job), Some(id)) = (like, arrivals::unborn(self.arrived)) {
+            job.phase = Phase::Queued {
+                not_before: None,
+                since: self.now.wall,
+            };
+            self.state.link(id, job);
+        }
+        self.arrived += 1;
+        self.expect_arrival();
+    }
+
+    fn expect_arrival(&mut self) {
+        let share = self.share((self.arrived, "when"));
+        self.arrives_ms = self.pause_ms.map(|mean_ms| {
+            let pause_ms = -mean_ms * (1.0 - share).ln() * self.tempo(7, ARRIVALS_OFF);
+            self.now.monotonic_ms + (pause_ms as u64).max(1)
+        });
     }
 
     fn start(&mut self, id: JobId, holders: &[Holder]) {
@@ -223,10 +270,14 @@ impl Forward<'_> {
         let expected = || {
             let workers = lease.ranks.len().max(1) as f64;
             let speed = workers / f64::from(job.demand.workers_max.max(1)).max(workers);
-            let whole = (job.demand.expected_ms? as f64).max(1.0);
             let done = job.used_ms as f64 + ran_ms as f64 * speed;
-            let ratio = spread::above(self.ratios?, done / whole, share);
-            Some(((ratio * whole - done).max(0.0) / speed) as u64)
+            // Of what nothing is expected, the last jobs say how long such things take.
+            let (unit, known) = match job.demand.expected_ms {
+                Some(expected_ms) => ((expected_ms as f64).max(1.0), self.ratios?),
+                None => (1.0, self.lengths?),
+            };
+            let ratio = spread::above(known, done / unit, share);
+            Some(((ratio * unit - done).max(0.0) / speed * self.tempo(1, LENGTHS_OFF)) as u64)
         };
         let left = says.or_else(expected);
         match (left, bound_ms) {
@@ -235,10 +286,17 @@ impl Forward<'_> {
         }
     }
 
-    /// A number from 0 to 1 that is the job's in this run, spread evenly over runs and jobs.
-    fn share(&self, id: JobId) -> f64 {
+    /// A factor that all lengths, or all pauses, of this run have in common; over the runs they are
+    /// spread evenly, by `step` in another order.
+    fn tempo(&self, step: u32, most: f64) -> f64 {
+        let place = f64::from(self.run * step % RUNS) + 0.5;
+        ((2.0 * place / f64::from(RUNS) - 1.0) * most).exp()
+    }
+
+    /// A number from 0 to 1 that belongs to `what` in this run, spread evenly over both.
+    fn share(&self, what: impl Hash) -> f64 {
         let mut hasher = DefaultHasher::new();
-        (id, self.run).hash(&mut hasher);
+        (what, self.run).hash(&mut hasher);
         (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

@@ -5,6 +5,7 @@
 //! A slot of a worker is a device. The order is in [`order`], places in [`placement`], what is kept
 //! for the first that doesn't fit in [`reservation`], and who makes room in [`preemption`].
 
+mod arrivals;
 mod dispatch;
 mod explain;
 mod fleet;
@@ -166,5 +167,7 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod rules;
 #[cfg(test)]
 mod tests;

@@ -17,10 +17,16 @@ use super::queue::{CLASSES, class};
 #[derive(Debug)]
 pub(super) struct Order<'a> {
     state: &'a State,
+    now_ms: u64,
     charge: f64,
     lines: BinaryHeap<Line>,
+    /// The first class whose lines aren't there yet, except those of tenants that have devices of
+    /// their own.
+    next_class: usize,
     /// Devices and jobs that tenants get by this decision.
     given: BTreeMap<u32, (u32, u32)>,
+    /// Devices that are being freed for tenants' jobs.
+    promised: BTreeMap<u32, u32>,
     /// Tenants that have all they may have.
     capped: BTreeSet<u32>,
 }
@@ -84,24 +90,53 @@ impl<'a> Order<'a> {
     pub(super) fn new(state: &'a State, now_ms: u64) -> Self {
         let mut order = Self {
             state,
+            now_ms,
             charge: state.tenants.charge(),
             lines: BinaryHeap::new(),
+            next_class: 0,
             given: BTreeMap::new(),
+            promised: BTreeMap::new(),
             capped: BTreeSet::new(),
         };
-        let mut usage: BTreeMap<u32, f64> = BTreeMap::new();
-        let mut lines = Vec::new();
-        for class in 0..CLASSES {
-            for tenant in state.queue.tenants(class) {
-                let used = usage.entry(tenant);
-                let used = *used.or_insert_with(|| state.tenants.usage(tenant, now_ms));
-                if let Some(head) = state.queue.after(class, tenant, None) {
-                    lines.push(order.line(class, tenant, head, used, 0));
+        for (heir, hold) in state
+            .holds
+            .iter()
+            .filter(|(_, hold)| hold.until_ms > now_ms)
+        {
+            if let Some(job) = state.jobs.get(heir).filter(|job| job.lease().is_none()) {
+                let workers = u32::try_from(hold.workers.len()).unwrap_or(u32::MAX);
+                order.promise(job, workers);
+            }
+        }
+        for tenant in state.tenants.guaranteed() {
+            for class in 0..CLASSES {
+                if let Some(head) = state.queue.head(class, *tenant) {
+                    order.lines.push(order.first_line(class, *tenant, head));
                 }
             }
         }
-        order.lines = lines.into();
         order
+    }
+
+    fn first_line(&self, class: usize, tenant: u32, head: JobId) -> Line {
+        let usage = self.state.tenants.usage(tenant, self.now_ms);
+        self.line(class, tenant, head, usage, 0)
+    }
+
+    /// Joins the lines of the classes whose turn has come: most decisions end before the last.
+    fn join_classes(&mut self) {
+        while self.next_class < CLASSES {
+            let first = self.lines.peek().map(|line| line.key);
+            if first.is_some_and(|key| !key.borrows || key.class < self.next_class) {
+                return;
+            }
+            let heads = self.state.queue.heads(self.next_class);
+            let heads = heads.filter(|(tenant, _)| !self.state.tenants.is_guaranteed(*tenant));
+            let lines = heads.map(|(tenant, head)| self.first_line(self.next_class, tenant, head));
+            let mut lines: BinaryHeap<Line> = lines.collect::<Vec<_>>().into();
+            self.lines.append(&mut lines);
+            self.next_class += 1;
+        }
     }
 
     fn line(&self, class: usize, tenant: u32, head: JobId, usage: f64, looked_at: u32) -> Line {
@@ -110,7 +145,7 @@ impl<'a> Order<'a> {
         let weight = share.map_or(1, |share| share.weight).max(1);
         let devices = known.map_or(0, |tenant| tenant.devices) + self.given_to(tenant).0;
         let borrows = share.is_none_or(|share| share.devices == 0)
-            || !(self.state.jobs.get(&head)).is_some_and(|job| self.is_entitled(job));
+            || !(self.state.jobs.get(&head)).is_some_and(|job| self.is_entitled(head, job));
         Line {
             key: Key {
                 borrows,
@@ -129,12 +164,14 @@ impl<'a> Order<'a> {
     }
 
     /// Whether the job stays within what is its tenant's own.
-    pub(super) fn is_entitled(&self, job: &Job) -> bool {
+    pub(super) fn is_entitled(&self, id: JobId, job: &Job) -> bool {
         let Some(tenant) = self.state.tenants.get(job.tenant) else {
             return false;
         };
         let needs = job.devices_on(job.demand.workers_min.max(1));
-        tenant.staying() + self.given_to(job.tenant).0 + needs <= tenant.share.devices
+        let promised = self.promised.get(&job.tenant).copied().unwrap_or(0);
+        let others = promised.saturating_sub(self.promised_to(id, job));
+        tenant.staying() + self.given_to(job.tenant).0 + others + needs <= tenant.share.devices
     }
 
     /// On how many workers the job may run, by its tenant's limits.
@@ -160,7 +197,9 @@ impl<'a> Order<'a> {
 
     /// The next to be tried.
     pub(super) fn next(&mut self) -> Option<Turn> {
-        while let Some(line) = self.lines.pop() {
+        loop {
+            self.join_classes();
+            let line = self.lines.pop()?;
             let Key {
                 class,
                 tenant,
@@ -177,14 +216,30 @@ impl<'a> Order<'a> {
             }
             self.lines.push(fresh);
         }
-        None
     }
 
     /// It got a place on so many workers.
-    pub(super) fn gave(&mut self, job: &Job, workers: u32) {
+    pub(super) fn gave(&mut self, id: JobId, job: &Job, workers: u32) {
+        let kept = self.promised_to(id, job);
+        if let Some(promised) = self.promised.get_mut(&job.tenant) {
+            *promised = promised.saturating_sub(kept);
+        }
         let given = self.given.entry(job.tenant).or_default();
         given.0 += job.devices_on(workers);
         given.1 += 1;
+    }
+
+    /// Places on so many workers are being freed for it.
+    pub(super) fn promise(&mut self, job: &Job, workers: u32) {
+        *self.promised.entry(job.tenant).or_default() += job.devices_on(workers);
+    }
+
+    /// Devices that were freed for the job before.
+    fn promised_to(&self, id: JobId, job: &Job) -> u32 {
+        let hold = self.state.holds.get(&id);
+        let hold = hold.filter(|hold| hold.until_ms > self.now_ms);
+        let workers = hold.map_or(0, |hold| hold.workers.len());
+        job.devices_on(u32::try_from(workers).unwrap_or(u32::MAX))
     }
 
     /// Goes on with the tenant's next job.
@@ -195,7 +250,7 @@ impl<'a> Order<'a> {
             looked_at: before,
             ..
         } = turn.line.key;
-        if let Some(head) = self.state.queue.after(class, tenant, Some(turn.line.head)) {
+        if let Some(head) = self.state.queue.after(class, tenant, turn.line.head) {
             let next = self.line(class, tenant, head, turn.line.usage, before + looked_at);
             self.lines.push(next);
         }
@@ -223,7 +278,7 @@ impl<'a> Order<'a> {
                 _ if other.tenant == job.tenant => ahead.own += 1,
                 _ => ahead.others += 1,
             }
-            self.gave(other, other.demand.workers_min.max(1));
+            self.gave(turn.job(), other, other.demand.workers_min.max(1));
             self.go_on(turn, 0);
         }
         None

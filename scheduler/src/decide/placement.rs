@@ -24,6 +24,8 @@ pub(super) struct Board<'a> {
     /// Devices kept for those for whom they were freed.
     held: BTreeMap<WorkerId, Vec<(JobId, u32)>>,
     reserved: Option<Reserved>,
+    /// Runs that this decision asks to let go.
+    pub(super) going: BTreeSet<JobId>,
     /// Free devices of the pool that this decision has left.
     pub(super) free: u64,
 }
@@ -63,6 +65,7 @@ impl<'a> Board<'a> {
             taken: BTreeMap::new(),
             held: BTreeMap::new(),
             reserved: None,
+            going: BTreeSet::new(),
             free: state.fleet.free,
         };
         for (heir, hold) in &state.holds {

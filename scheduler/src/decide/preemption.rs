@@ -3,7 +3,7 @@
 //! Two kinds of job may: one that stays within what is its tenant's own takes back what others have
 //! borrowed, whatever their class; and one of a higher class takes the place of a lower. Nobody loses
 //! what is theirs, except to a higher class that is within its own. A run is left alone until it has
-//! had the pool's least run time, and never makes room for a job that once made room for it.
+//! had the pool's least run time, longer ones when it made room before, and never makes room for a job that once made room for it.
 //! Preempted is only who suffices: the whole demand fits then, counting what is being let go already.
 
 use std::cmp::Reverse;
@@ -12,12 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use stoker_domain::spec::Priority;
 use stoker_domain::{JobId, WorkerId};
 
-use super::State;
 use super::job::{Job, signed};
 use super::placement::{Board, Want};
+use super::{Now, State};
 
 /// Runs that are looked at for one job.
-const LOOKED_AT_MAX: usize = 1_024;
+const LOOKED_AT_MAX: usize = 256;
+
+/// How often the least run time of a job doubles that makes room again and again.
+const DOUBLINGS_MAX: u32 = 3;
 
 /// Who may be preempted for a job.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,7 @@ pub(super) fn possible(state: &State) -> bool {
     let lowest = lowest.map(|((priority, _), _)| super::queue::class(*priority));
     let by_class =
         (state.queue.first_class().zip(lowest)).is_some_and(|(first, last)| first < last);
-    by_class || (state.tenants.guarantees && lowest.is_some())
+    by_class || (!state.tenants.guaranteed().is_empty() && lowest.is_some())
 }
 
 /// Room for the job, within `budget` preemptions.
@@ -63,15 +66,22 @@ pub(super) fn plan(
         ready: BTreeMap::new(),
     };
     search.add_free();
+    let mut lost: BTreeMap<u32, u32> = BTreeMap::new();
     for id in &board.state.letting_go {
         search.add_run(*id, false);
     }
-    if let Some(workers) = search.found() {
-        return Some(search.plan(workers, budget)).flatten();
+    for id in &board.going {
+        search.add_run(*id, false);
+        if let Some(job) = board.state.jobs.get(id) {
+            *lost.entry(job.tenant).or_default() += job.devices_held();
+        }
     }
-    let mut lost: BTreeMap<u32, u32> = BTreeMap::new();
+    if let Some(workers) = search.found() {
+        return search.plan(workers, budget);
+    }
     for (id, job) in candidates(board, claim) {
-        if !yields(board.state, job, id, claim, &lost) || !search.helps(job) {
+        if board.going.contains(&id) || !yields(board, job, id, claim, &lost) || !search.helps(job)
+        {
             continue;
         }
         *lost.entry(job.tenant).or_default() += job.devices_held();
@@ -101,9 +111,26 @@ fn candidates<'a>(board: &Board<'a>, claim: Claim) -> impl Iterator<Item = (JobI
         .filter_map(|id| Some((*id, state.jobs.get(id)?)))
 }
 
+/// Whether the run has had its least time: the pool's, twice that after it made room once, and so on.
+fn has_run(state: &State, job: &Job, id: JobId, now: Now) -> bool {
+    let times = state.preemptors.get(&id).map_or(0, |(_, times)| *times);
+    let factor = 1_u64 << times.min(DOUBLINGS_MAX);
+    let least_ms = state.tenants.settings.min_run_time.0.saturating_mul(factor);
+    let began_ms = job.lease().and_then(|lease| lease.began_ms);
+    began_ms.is_some_and(|began| signed(now.monotonic_ms) - began >= signed(least_ms))
+}
+
 /// Whether the run yields to the claim. `lost`: devices that tenants are about to lose.
-fn yields(state: &State, job: &Job, id: JobId, claim: Claim, lost: &BTreeMap<u32, u32>) -> bool {
-    if id == claim.id || state.preemptors.get(&claim.id) == Some(&id) {
+fn yields(
+    board: &Board<'_>,
+    job: &Job,
+    id: JobId,
+    claim: Claim,
+    lost: &BTreeMap<u32, u32>,
+) -> bool {
+    let (state, now) = (board.state, board.now);
+    let made_room = (state.preemptors.get(&claim.id)).is_some_and(|(heir, _)| *heir == id);
+    if id == claim.id || made_room || !has_run(state, job, id, now) {
         return false;
     }
     let Some(tenant) = state.tenants.get(job.tenant) else {

@@ -88,17 +88,22 @@ impl Queue {
         self.waiting.first().map(|(until, _)| *until)
     }
 
-    /// Tenants with jobs in the class.
-    pub(super) fn tenants(&self, class: usize) -> impl Iterator<Item = u32> {
-        let tenants = self.classes.get(class).into_iter();
-        tenants.flat_map(|tenants| tenants.keys().copied())
+    /// Tenants with jobs in the class, each with its first job.
+    pub(super) fn heads(&self, class: usize) -> impl Iterator<Item = (u32, JobId)> {
+        let tenants = self.classes.get(class).into_iter().flatten();
+        tenants.filter_map(|(tenant, jobs)| Some((*tenant, *jobs.first()?)))
     }
 
-    /// The tenant's first job in the class from after `after`.
-    pub(super) fn after(&self, class: usize, tenant: u32, after: Option<JobId>) -> Option<JobId> {
+    /// The tenant's first job in the class.
+    pub(super) fn head(&self, class: usize, tenant: u32) -> Option<JobId> {
+        self.classes.get(class)?.get(&tenant)?.first().copied()
+    }
+
+    /// The tenant's next job in the class.
+    pub(super) fn after(&self, class: usize, tenant: u32, job: JobId) -> Option<JobId> {
         let jobs = self.classes.get(class)?.get(&tenant)?;
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        jobs.range((from, Bound::Unbounded)).next().copied()
+        let later = (Bound::Excluded(job), Bound::Unbounded);
+        jobs.range(later).next().copied()
     }
 
     /// The first class with jobs.

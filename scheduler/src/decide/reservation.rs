@@ -84,9 +84,7 @@ fn unknown_start(board: &Board<'_>, want: Want, count: usize) -> Option<Start> {
         (total > 0).then_some((total, free))
     });
     let (_, free) = with_most.max_by_key(|(total, _)| *total)?;
-    let workers = free
-        .into_iter()
-        .map(|(free, id)| (id.clone(), free.min(want.devices)));
+    let workers = free.into_iter().map(|(free, id)| (id.clone(), free));
     Some(Start {
         from_ms: None,
         workers: workers.collect(),

@@ -1,6 +1,6 @@
 //! Tenants: what they use, what is theirs, and what they may have at most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::LN_2;
 
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,8 @@ pub(super) struct Tenants {
     list: Vec<Tenant>,
     index: BTreeMap<TenantId, u32>,
     pub(super) settings: PoolSettings,
-    /// Whether any tenant has devices of its own.
-    pub(super) guarantees: bool,
+    /// Tenants that have devices of their own.
+    guaranteed: BTreeSet<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -68,7 +68,24 @@ impl Tenants {
             jobs: 0,
         });
         self.index.insert(id.clone(), number);
+        self.note_guarantee(number);
         number
+    }
+
+    fn note_guarantee(&mut self, number: u32) {
+        if (self.get(number)).is_some_and(|tenant| tenant.share.devices > 0) {
+            self.guaranteed.insert(number);
+        } else {
+            self.guaranteed.remove(&number);
+        }
+    }
+
+    pub(super) const fn guaranteed(&self) -> &BTreeSet<u32> {
+        &self.guaranteed
+    }
+
+    pub(super) fn is_guaranteed(&self, number: u32) -> bool {
+        self.guaranteed.contains(&number)
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&Tenant> {
@@ -126,8 +143,10 @@ impl Tenants {
             tenant.settle(half_life_ms, now_ms);
             tenant.share = settings.share(&tenant.id);
         }
-        self.guarantees = settings.tenants.values().any(|share| share.devices > 0);
         self.settings = settings;
+        (0_u32..)
+            .take(self.list.len())
+            .for_each(|number| self.note_guarantee(number));
     }
 
     pub(super) fn snapshot(&self, now: Now) -> BTreeMap<TenantId, f64> {

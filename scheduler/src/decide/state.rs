@@ -11,11 +11,15 @@ use stoker_domain::worker::{Standing, WorkerRecord};
 use stoker_domain::{JobId, WorkerId};
 
 use super::Now;
+use super::arrivals::Arrivals;
 use super::fleet::Fleet;
 use super::job::{Job, Lease, Phase, Rank, began_ms, signed};
 use super::queue::Queue;
 use super::share::{Change, Tenants, USAGE_VERSION, UsageSnapshot};
 use super::spread::Spread;
+
+/// A job that was created longer ago isn't new: a scheduler that takes over sees all jobs at once.
+const NEW_MS: u64 = 60_000;
 
 /// What the scheduler knows of its pool. Rebuilt from the store by [`State::reconcile`]; of the rest,
 /// only what [`State::usage`] gives outlives a take-over.
@@ -39,9 +43,12 @@ pub struct State {
     /// How many of them were preempted.
     pub(super) preempted: u32,
     pub(super) holds: BTreeMap<JobId, Hold>,
-    /// For whom a job was preempted last.
-    pub(super) preemptors: BTreeMap<JobId, JobId>,
+    /// For whom a job was preempted last, and how often it was.
+    pub(super) preemptors: BTreeMap<JobId, (JobId, u32)>,
+    /// How long runs were beside what was expected, and how long in milliseconds.
     pub(super) spread: Spread,
+    pub(super) lengths: Spread,
+    pub(super) arrivals: Arrivals,
     /// The newest time that was seen.
     now_ms: u64,
     /// Since when the store was seen without a gap.
@@ -160,17 +167,24 @@ impl State {
             used_ms: record.used.run_ms,
             phase,
         };
+        let age_ms = now.wall.millis_since(record.created_at);
+        if before.is_none() && record.token == 0 && age_ms <= NEW_MS {
+            self.arrivals.observe(&job, self.now_ms);
+        }
         self.link(record.id, job);
     }
 
-    /// How long it ran, beside what was expected.
+    /// How long it ran, beside what was expected. An elastic run says nothing: how many workers it had
+    /// all the time isn't known.
     fn learn(&mut self, record: &JobRecord, known: bool) {
-        if known
-            && record.state == JobState::Succeeded
-            && let Some(expected_ms) = record.demand.expected_ms
-        {
-            let ratio = record.used.run_ms as f64 / (expected_ms as f64).max(1.0);
-            self.spread.observe(ratio);
+        let is_elastic = record.demand.workers_min != record.demand.workers_max;
+        if !known || record.state != JobState::Succeeded || is_elastic {
+            return;
+        }
+        let run_ms = record.used.run_ms as f64;
+        self.lengths.observe(run_ms);
+        if let Some(expected_ms) = record.demand.expected_ms {
+            self.spread.observe(run_ms / (expected_ms as f64).max(1.0));
         }
     }
 
@@ -192,19 +206,20 @@ impl State {
 
     /// The workers of an attempt on several of them, the first included; its record names the first.
     pub fn observe_ranks(&mut self, id: JobId, token: u64, workers: &[(WorkerId, String)]) {
-        let same = |lease: &Lease| lease.token == token;
-        if !(self.jobs.get(&id).and_then(Job::lease)).is_some_and(same) {
+        let rank = |(worker, incarnation): &(WorkerId, String)| Rank {
+            worker: worker.clone(),
+            incarnation: incarnation.clone(),
+        };
+        let ranks: Vec<Rank> = workers.iter().map(rank).collect();
+        let is_news = |lease: &Lease| lease.token == token && lease.ranks != ranks;
+        if !(self.jobs.get(&id).and_then(Job::lease)).is_some_and(is_news) {
             return;
         }
         let Some(mut job) = self.unlink(id) else {
             return;
         };
         if let Phase::Leased(lease) = &mut job.phase {
-            let rank = |(worker, incarnation): &(WorkerId, String)| Rank {
-                worker: worker.clone(),
-                incarnation: incarnation.clone(),
-            };
-            lease.ranks = workers.iter().map(rank).collect();
+            lease.ranks = ranks;
         }
         self.link(id, job);
     }
@@ -219,7 +234,8 @@ impl State {
     ) {
         self.holds.insert(heir, Hold { workers, until_ms });
         for victim in victims.iter().filter(|victim| **victim != heir) {
-            self.preemptors.insert(*victim, heir);
+            let preemptor = self.preemptors.entry(*victim).or_insert((heir, 0));
+            *preemptor = (heir, preemptor.1.saturating_add(1));
         }
     }
 

@@ -9,7 +9,7 @@ use stoker_domain::{JobId, TenantId, WorkerId};
 use super::World;
 
 /// Longest that a tenant waits for what is its own, from the last fault on.
-const OWN_MS: u64 = 240_000;
+const OWN_MS: u64 = 360_000;
 /// Longest that a tenant with jobs in the queue gets nothing at all.
 const TURN_MS: u64 = 2 * 3_600_000;
 /// Most preemptions of a job by others.

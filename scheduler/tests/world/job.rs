@@ -70,7 +70,15 @@ impl Job {
             },
             expected_ms: rng.chance(0.97).then_some(expected_ms),
         };
-        let tenant = *rng.pick(&TENANTS).unwrap();
+        // Those that are limited ask for less.
+        let limited = |tenant: &str| tenant == "coral" || tenant == "dune";
+        let first = *rng.pick(&TENANTS).unwrap();
+        let tenant = match limited(first) && rng.chance(0.6) {
+            true => "gold",
+            false => first,
+        };
+        // What a limit of its tenant never allows waits for ever, as it should.
+        let fits = fits && (tenant != "coral" || workers_min * demand.devices <= 12);
         let record = JobRecord::create(NewJob {
             id: format!("job-{number:032x}").parse::<JobId>().unwrap(),
             tenant: tenant.parse().unwrap(),

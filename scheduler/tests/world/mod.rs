@@ -72,6 +72,7 @@ impl Report {
     }
 }
 
+#[derive(Debug)]
 struct SimWorker {
     record: WorkerRecord,
     live: bool,
@@ -186,9 +187,9 @@ impl World {
             .values()
             .filter(|job| !job.fits || job.record.state == JobState::Paused);
         let unfit: Vec<JobId> = unfit.map(|job| job.record.id).collect();
-        unfit
-            .into_iter()
-            .for_each(|id| drop(self.write(id, Transition::Cancel)));
+        unfit.into_iter().for_each(|id| {
+            self.write(id, Transition::Cancel);
+        });
         let deadline_ms = self.now_ms + 48 * 3_600_000;
         while !self.jobs.is_empty() && self.now_ms < deadline_ms {
             self.step();
@@ -225,7 +226,7 @@ impl World {
         }
         // The load rises and falls.
         let wave = 1.0 + 0.5 * (self.now_ms as f64 / 5_400_000.0 * std::f64::consts::TAU).sin();
-        let pause_ms = self.rng.exponential(1_000.0 / wave) as u64;
+        let pause_ms = self.rng.exponential(1_050.0 / wave) as u64;
         self.after(pause_ms.max(1), What::Submit);
         if self.jobs.len() >= ACTIVE_MAX {
             return;
@@ -237,7 +238,7 @@ impl World {
         self.jobs.insert(id, job);
         self.publish(id);
         // Who submitted it asks when it will start, once it is in the queue.
-        if self.rng.chance(0.03) {
+        if self.rng.chance(0.05) {
             self.message(id);
             self.ask(id);
         }
@@ -558,6 +559,9 @@ impl World {
     }
 
     fn ask(&mut self, id: JobId) {
+        if std::env::var_os("NOASK").is_some() {
+            return;
+        }
         let Some(found) = explain(&self.state, &self.config, id, self.now(), None) else {
             return;
         };
