@@ -159,9 +159,8 @@ impl World {
     }
 
     async fn given_up(&self) -> Vec<AuditEntry> {
-        let list = self
-            .store
-            .list(CatalogKind::Audit, &tenant("acme"), "", None, 99);
+        let acme = tenant("acme");
+        let list = self.store.list(CatalogKind::Audit, &acme, "", None, 99);
         let entries = list.await.unwrap().into_iter();
         entries
             .map(|entry| serde_json::from_value(entry.value).unwrap())
