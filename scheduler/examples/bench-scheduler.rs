@@ -11,7 +11,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stoker_domain::job::{Demand, EngineIdentity, Inputs, JobRecord, NewJob, Outcome, Transition};
 use stoker_domain::pool::{PoolSettings, Share};
@@ -50,7 +50,7 @@ static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let config = Config::default();
-    let mut now = Now {
+    let now = Now {
         wall: Timestamp::from_millis(1_700_000_000_000),
         monotonic_ms: 1_000_000,
     };
@@ -58,122 +58,149 @@ fn main() {
     state.observe_settings(settings(), now);
     let workers: Vec<WorkerRecord> = (0..WORKERS).map(worker).collect();
     state.reconcile(&[], &[], &workers, 3_000, now);
-    let mut jobs: BTreeMap<JobId, JobRecord> =
-        (0..QUEUED).map(job).map(|job| (job.id, job)).collect();
+    let jobs: BTreeMap<JobId, JobRecord> = (0..QUEUED).map(job).map(|job| (job.id, job)).collect();
     let before = ALLOCATED.load(Ordering::Relaxed);
     jobs.values().for_each(|job| state.observe_job(job, now));
     let per_job = (ALLOCATED.load(Ordering::Relaxed) - before) / QUEUED;
 
-    let mut placements = 0_u32;
-    let mut running = Vec::new();
-    let mut deciding = std::time::Duration::ZERO;
-    loop {
-        let from = Instant::now();
-        let actions = decide(&state, &config, now);
-        deciding += from.elapsed();
-        if actions.is_empty() {
-            break;
-        }
-        for action in actions {
-            let Some(record) = apply(&jobs, &action, now) else {
-                continue;
-            };
-            placements += u32::from(matches!(action, Action::Dispatch { .. }));
+    let mut bench = Bench {
+        config,
+        now,
+        state,
+        jobs,
+        running: Vec::new(),
+        letting_go: Vec::new(),
+    };
+    let placements_per_s = bench.fill();
+    let p99_us = bench.events();
+    bench.read(&workers);
+    println!(
+        "{{\"placements_per_s\":{placements_per_s:.0},\"event_p99_us\":{p99_us:.0},\"bytes_per_job\":{per_job}}}"
+    );
+}
+
+/// The pool while it is measured.
+struct Bench {
+    config: Config,
+    now: Now,
+    state: State,
+    jobs: BTreeMap<JobId, JobRecord>,
+    running: Vec<JobId>,
+    letting_go: Vec<JobId>,
+}
+
+impl Bench {
+    /// Starts all that finds a place; placements per second.
+    fn fill(&mut self) -> f64 {
+        let mut deciding = Duration::ZERO;
+        loop {
             let from = Instant::now();
-            state.observe_job(&record, now);
+            let actions = decide(&self.state, &self.config, self.now);
             deciding += from.elapsed();
-            running.push(record.id);
-            jobs.insert(record.id, record);
+            if actions.is_empty() {
+                break;
+            }
+            for action in &actions {
+                deciding += self.carry_out(action);
+            }
+        }
+        let placements = self.running.len();
+        println!(
+            "{placements} placements in {deciding:?}; {} jobs are still queued",
+            self.state.queued()
+        );
+        placements as f64 / deciding.as_secs_f64()
+    }
+
+    /// Jobs come, end and let go; 99 of 100 such events take less microseconds than this.
+    fn events(&mut self) -> f64 {
+        let mut latencies = Vec::new();
+        for event in 0..EVENTS {
+            self.now.monotonic_ms += 37;
+            self.now.wall = self.now.wall.plus_millis(37);
+            let record = self.next(event);
+            let from = Instant::now();
+            self.state.observe_job(&record, self.now);
+            let mut actions = decide(&self.state, &self.config, self.now);
+            let mut latency = from.elapsed();
+            self.jobs.insert(record.id, record);
+            while !actions.is_empty() {
+                for action in &actions {
+                    self.carry_out(action);
+                }
+                let from = Instant::now();
+                actions = decide(&self.state, &self.config, self.now);
+                latency = latency.max(from.elapsed());
+            }
+            latencies.push(latency);
+        }
+        latencies.sort();
+        let at = |share: usize| latencies[latencies.len() * share / 1_000].as_secs_f64() * 1e6;
+        println!(
+            "events: p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us",
+            at(500),
+            at(990),
+            at(999)
+        );
+        at(990)
+    }
+
+    fn next(&mut self, event: usize) -> JobRecord {
+        match event % 3 {
+            0 if !self.letting_go.is_empty() => {
+                let id = self.letting_go.swap_remove(0);
+                release(&self.jobs[&id], self.now)
+            }
+            1 => {
+                let id = self.running.swap_remove(event * 7_919 % self.running.len());
+                finish(&self.jobs[&id], self.now)
+            }
+            _ => job(QUEUED + event),
         }
     }
-    let placements_per_s = f64::from(placements) / deciding.as_secs_f64();
-    println!(
-        "{placements} placements in {deciding:?}; {} jobs are still queued",
-        state.queued()
-    );
 
-    let started: Vec<JobRecord> = running.iter().map(|id| begin(&jobs[id], now)).collect();
-    started
-        .iter()
-        .for_each(|record| state.observe_job(record, now));
-    jobs.extend(started.into_iter().map(|record| (record.id, record)));
-    let mut latencies = Vec::new();
-    let mut letting_go: Vec<JobId> = Vec::new();
-    for event in 0..EVENTS {
-        now.monotonic_ms += 37;
-        now.wall = now.wall.plus_millis(37);
-        // A job comes, ends, or lets go.
-        let record = match (event % 3, letting_go.pop()) {
-            (0, Some(id)) => release(&jobs[&id], now),
-            (1, kept) => {
-                letting_go.extend(kept);
-                let id = running.swap_remove(event * 7_919 % running.len());
-                finish(&jobs[&id], now)
-            }
-            (_, kept) => {
-                letting_go.extend(kept);
-                job(QUEUED + event)
-            }
+    /// How long the whole pool takes to be read.
+    fn read(&mut self, workers: &[WorkerRecord]) {
+        let active = self.jobs.values().filter(|job| !job.state.is_final());
+        let active: Vec<JobRecord> = active.cloned().collect();
+        let from = Instant::now();
+        self.state.reconcile(&active, &[], workers, 3_000, self.now);
+        println!(
+            "a reading of {} jobs and {WORKERS} workers: {:?}",
+            active.len(),
+            from.elapsed()
+        );
+    }
+
+    /// Does what was decided; how long the state took to hear of it.
+    fn carry_out(&mut self, action: &Action) -> Duration {
+        if let Action::Hold {
+            job,
+            workers,
+            until_ms,
+            victims,
+        } = action
+        {
+            let workers = workers.clone();
+            self.state.observe_hold(*job, workers, victims, *until_ms);
+        }
+        let Some(record) = apply(&self.jobs, action, self.now) else {
+            return Duration::ZERO;
         };
         let from = Instant::now();
-        state.observe_job(&record, now);
-        let mut actions = decide(&state, &config, now);
-        let mut latency = from.elapsed();
-        jobs.insert(record.id, record);
-        while !actions.is_empty() {
-            for action in actions {
-                if let Action::Hold {
-                    job,
-                    workers,
-                    until_ms,
-                    victims,
-                } = &action
-                {
-                    state.observe_hold(*job, workers.clone(), victims, *until_ms);
-                }
-                let Some(record) = apply(&jobs, &action, now) else {
-                    continue;
-                };
-                let record = begin(&record, now);
-                state.observe_job(&record, now);
-                if let Action::Preempt { job, .. } = action {
-                    running.retain(|id| *id != job);
-                    letting_go.push(job);
-                } else {
-                    running.push(record.id);
-                }
-                jobs.insert(record.id, record);
-            }
-            let from = Instant::now();
-            actions = decide(&state, &config, now);
-            latency = latency.max(from.elapsed());
+        self.state.observe_job(&record, self.now);
+        let observing = from.elapsed();
+        let record = begin(&record, self.now);
+        self.state.observe_job(&record, self.now);
+        if let Action::Preempt { job, .. } = action {
+            self.running.retain(|id| id != job);
+            self.letting_go.push(*job);
+        } else {
+            self.running.push(record.id);
         }
-        latencies.push(latency);
+        self.jobs.insert(record.id, record);
+        observing
     }
-    latencies.sort();
-    let at = |share: usize| latencies[latencies.len() * share / 1_000].as_secs_f64() * 1e6;
-    println!(
-        "events: p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us",
-        at(500),
-        at(990),
-        at(999)
-    );
-
-    let active: Vec<JobRecord> = jobs
-        .into_values()
-        .filter(|job| !job.state.is_final())
-        .collect();
-    let from = Instant::now();
-    state.reconcile(&active, &[], &workers, 3_000, now);
-    println!(
-        "a reading of {} jobs and {WORKERS} workers: {:?}",
-        active.len(),
-        from.elapsed()
-    );
-    println!(
-        "{{\"placements_per_s\":{placements_per_s:.0},\"event_p99_us\":{:.0},\"bytes_per_job\":{per_job}}}",
-        at(990)
-    );
 }
 
 fn apply(jobs: &BTreeMap<JobId, JobRecord>, action: &Action, now: Now) -> Option<JobRecord> {

@@ -17,9 +17,9 @@ fn main() -> ExitCode {
     for violation in &report.violations {
         println!("violation: {violation}");
     }
-    let coverage = report.coverage();
+    let coverage = report.forecasts_held as f64 / (report.forecasts as f64).max(1.0);
     println!(
-        "{} starts, {} of them on several workers; {} forecasts, {} of which were too late",
+        "{} starts, {} of them on several workers; {} forecasts, {} of which named a time after the start",
         report.dispatches, report.gangs, report.forecasts, report.early
     );
     println!(

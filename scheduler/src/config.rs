@@ -39,7 +39,7 @@ pub struct Config {
     pub dispatches_max: u32,
     /// Queued and running jobs up to which it is said when a job will start.
     pub forecast_jobs: u32,
-    /// Moments of one look ahead, of which there are twenty. Where they don't suffice, nothing is said.
+    /// Moments that one look ahead goes through. Where they don't suffice, nothing is said.
     pub forecast_steps: u32,
     /// Time between two writings of what tenants have used.
     #[serde(with = "humantime_serde")]

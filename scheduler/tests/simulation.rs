@@ -11,4 +11,6 @@ fn a_pool_with_every_fault_keeps_its_promises() {
         report.violations
     );
     assert!(report.jobs > 1_000 && report.gangs > 50 && report.preemptions > 0);
+    assert!(report.forecasts >= report.forecasts_held + report.early);
+    assert!(report.events > 20_000 && report.dispatches > 1_000 && report.max_wait_ms > 0);
 }

@@ -35,7 +35,7 @@ pub(super) struct Worker {
     /// `u64::MAX` when it isn't known: everything fits.
     pub(super) memory_bytes: u64,
     pub(super) place: Vec<String>,
-    draining: bool,
+    pub(super) draining: bool,
     beats: u64,
     /// When a heartbeat was last seen.
     pub(super) seen_at_ms: u64,

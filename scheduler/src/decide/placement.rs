@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stoker_domain::worker::Standing;
 use stoker_domain::{JobId, WorkerId};
 
-use super::fleet::Engine;
+use super::fleet::{Engine, Worker};
 use super::job::Job;
 use super::{Now, State, millis};
 use crate::Config;
@@ -96,13 +97,20 @@ impl<'a> Board<'a> {
 
     /// Whether the worker may get the job at all, were it free.
     pub(super) fn able(&self, worker: &WorkerId, want: Want) -> bool {
-        let known = self.state.fleet.workers.get(worker);
-        let fits = known.is_some_and(|known| {
-            known.slots >= want.devices
-                && known.memory_bytes >= want.memory_bytes
-                && want.engine.is_none_or(|engine| engine == known.engine)
-        });
-        fits && self.state.fleet.takes_jobs(worker) && !self.silent.contains(worker)
+        self.able_worker(worker, want).is_some()
+    }
+
+    fn able_worker(&self, id: &WorkerId, want: Want) -> Option<&'a Worker> {
+        let fits = |worker: &&Worker| {
+            worker.slots >= want.devices
+                && worker.memory_bytes >= want.memory_bytes
+                && want.engine.is_none_or(|engine| engine == worker.engine)
+                && !worker.draining
+        };
+        let fleet = &self.state.fleet;
+        let worker = fleet.workers.get(id).filter(fits)?;
+        let open = fleet.standing(id) == Standing::Open && !self.silent.contains(id);
+        open.then_some(worker)
     }
 
     /// Whether the pool has so many workers at all that could hold it.
@@ -134,14 +142,11 @@ impl<'a> Board<'a> {
         self.state.fleet.free_of(worker).saturating_sub(taken)
     }
 
-    /// Whether others may be asked to make room for the job there.
-    pub(super) fn may_claim(&self, worker: &WorkerId, want: Want) -> bool {
-        let reserved = self
-            .reserved
-            .as_ref()
-            .filter(|reserved| reserved.heir != want.job);
-        self.able(worker, want)
-            && reserved.is_none_or(|reserved| !reserved.spare.contains_key(worker))
+    /// The worker, if others may be asked to make room for the job there.
+    pub(super) fn may_claim(&self, id: &WorkerId, want: Want) -> Option<&'a Worker> {
+        let reserved = self.reserved.as_ref().filter(|r| r.heir != want.job);
+        let is_reserved = reserved.is_some_and(|reserved| reserved.spare.contains_key(id));
+        self.able_worker(id, want).filter(|_| !is_reserved)
     }
 
     /// Devices of the worker that are kept for others.

@@ -17,7 +17,7 @@ use super::placement::{Board, Want};
 use super::{Now, State};
 
 /// Runs that are looked at for one job.
-const LOOKED_AT_MAX: usize = 256;
+const LOOKED_AT_MAX: usize = 128;
 
 /// How often the least run time of a job doubles that makes room again and again.
 const DOUBLINGS_MAX: u32 = 3;
@@ -80,12 +80,13 @@ pub(super) fn plan(
         return search.plan(workers, budget);
     }
     for (id, job) in candidates(board, claim) {
-        if board.going.contains(&id) || !yields(board, job, id, claim, &lost) || !search.helps(job)
-        {
+        if board.going.contains(&id) || !yields(board, job, id, claim, &lost) {
+            continue;
+        }
+        if !search.add_run(id, true) {
             continue;
         }
         *lost.entry(job.tenant).or_default() += job.devices_held();
-        search.add_run(id, true);
         if let Some(workers) = search.found() {
             return search.plan(workers, budget);
         }
@@ -166,45 +167,34 @@ impl<'a> Search<'a, '_> {
         for (place, engine) in self.board.engines(self.want) {
             let free = engine.with_free(self.want.devices, self.want.memory_bytes);
             let free = free.map(|(_, id)| id).filter(|id| {
-                self.board.may_claim(id, self.want)
+                self.board.may_claim(id, self.want).is_some()
                     && self.board.available_on(id, self.want) >= self.want.devices
             });
             self.ready.insert(place, free.take(self.workers).collect());
         }
     }
 
-    /// Whether a run is on a worker where the job could be.
-    fn helps(&self, job: &Job) -> bool {
-        let ranks = job.lease().into_iter().flat_map(|lease| &lease.ranks);
-        ranks
-            .into_iter()
-            .any(|rank| self.board.may_claim(&rank.worker, self.want))
-    }
-
-    fn add_run(&mut self, id: JobId, preempt: bool) {
-        let state = self.board.state;
-        let Some((job, lease)) = state
-            .jobs
-            .get(&id)
-            .and_then(|job| Some((job, job.lease()?)))
-        else {
-            return;
+    /// Counts on what the run has; whether it has anything where the job could be.
+    fn add_run(&mut self, id: JobId, preempt: bool) -> bool {
+        let jobs = &self.board.state.jobs;
+        let Some((job, lease)) = jobs.get(&id).and_then(|job| Some((job, job.lease()?))) else {
+            return false;
         };
+        let mut helps = false;
         for rank in &lease.ranks {
-            let able = self.board.may_claim(&rank.worker, self.want);
-            let Some(worker) = state.fleet.workers.get(&rank.worker).filter(|_| able) else {
+            let Some(worker) = self.board.may_claim(&rank.worker, self.want) else {
                 continue;
             };
-            let was_ready = self.room(&rank.worker) >= self.want.devices;
+            helps = true;
+            let before = self.room(&rank.worker);
             let freed = self.freed.entry(&rank.worker).or_default();
             freed.push((id, job.demand.devices, preempt));
-            if !was_ready && self.room(&rank.worker) >= self.want.devices {
-                self.ready
-                    .entry(worker.engine)
-                    .or_default()
-                    .push(&rank.worker);
+            if before < self.want.devices && self.room(&rank.worker) >= self.want.devices {
+                let ready = self.ready.entry(worker.engine).or_default();
+                ready.push(&rank.worker);
             }
         }
+        helps
     }
 
     /// What is free on the worker once those let go, less what is kept for others.

@@ -8,7 +8,7 @@ use stoker_domain::WorkerId;
 use super::placement::{Board, Want};
 
 /// Ends of runs that are looked at.
-const ENDS_MAX: usize = 1_024;
+const ENDS_MAX: usize = 256;
 
 /// Where a job will start.
 #[derive(Debug)]

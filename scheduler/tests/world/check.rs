@@ -13,7 +13,7 @@ const OWN_MS: u64 = 360_000;
 /// Longest that a tenant with jobs in the queue gets nothing at all.
 const TURN_MS: u64 = 2 * 3_600_000;
 /// Most preemptions of a job by others.
-const PREEMPTIONS_MAX: u32 = 25;
+const PREEMPTIONS_MAX: u32 = 60;
 
 /// What the checks remember.
 #[derive(Debug, Default)]
@@ -140,7 +140,10 @@ impl World {
             wrong.push(format!("{id} was preempted after {ran_ms} ms"));
         }
         if job.preemptions > PREEMPTIONS_MAX {
-            wrong.push(format!("{id} was preempted {} times", job.preemptions));
+            wrong.push(format!(
+                "{id} was preempted {} times, last as {reason}; {:?}",
+                job.preemptions, job.record.demand
+            ));
         }
         let letting_go = |job: &&super::Job| job.record.letting_go == Some(LetGo::Preempt);
         let at_a_time = self.jobs.values().filter(letting_go).count();

@@ -65,13 +65,6 @@ pub(crate) struct Report {
     pub(crate) gangs: u64,
 }
 
-impl Report {
-    /// Share of forecasts that held.
-    pub(crate) fn coverage(&self) -> f64 {
-        self.forecasts_held as f64 / (self.forecasts as f64).max(1.0)
-    }
-}
-
 #[derive(Debug)]
 struct SimWorker {
     record: WorkerRecord,
@@ -605,10 +598,19 @@ fn worker(number: u64) -> SimWorker {
             incarnation: "1".to_owned(),
             engine: stoker_domain::job::EngineIdentity {
                 build: "b1".to_owned(),
-                device_class: if number % 5 == 0 { "cpu-b" } else { "cpu-a" }.to_owned(),
+                device_class: if number.is_multiple_of(5) {
+                    "cpu-b"
+                } else {
+                    "cpu-a"
+                }
+                .to_owned(),
             },
-            slots: if number % 3 == 0 { 8 } else { 4 },
-            memory_bytes: if number % 4 == 0 { 16 << 30 } else { 80 << 30 },
+            slots: if number.is_multiple_of(3) { 8 } else { 4 },
+            memory_bytes: if number.is_multiple_of(4) {
+                16 << 30
+            } else {
+                80 << 30
+            },
             place: vec![format!("rack{}", number % 2), format!("host{number}")],
             draining: false,
             beats: 0,
