@@ -1,11 +1,12 @@
-//! The platform's keys: one signs tokens, one seals plugins' native code. Files of mode 0600.
+//! The platform's keys: one signs tokens, one seals plugins' native code, one tenants' secrets. Files
+//! of mode 0600.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use stoker_api::SigningKey;
 use stoker_infra::SealedVault;
 use stoker_plugins::ArtifactKey;
@@ -31,15 +32,17 @@ impl Keys {
         if !self.signing_path().exists() {
             SigningKey::generate()?.save(&self.signing_path())?;
         }
-        if !self.sealing_path().exists() {
-            let key: [u8; 32] = seed()?;
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(self.sealing_path())?;
-            file.write_all(&key)?;
-            file.sync_all()?;
+        for path in [self.sealing_path(), self.vault_path()] {
+            if !path.exists() {
+                let key: [u8; 32] = seed()?;
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)?;
+                file.write_all(&key)?;
+                file.sync_all()?;
+            }
         }
         Ok(())
     }
@@ -53,29 +56,12 @@ impl Keys {
 
     /// The key that seals plugins' native code.
     pub(crate) fn sealing(&self) -> anyhow::Result<ArtifactKey> {
-        self.sealing_bytes().map(ArtifactKey::new)
+        Ok(ArtifactKey::new(read_key(&self.sealing_path())?))
     }
 
-    fn sealing_bytes(&self) -> anyhow::Result<[u8; 32]> {
-        let path = self.sealing_path();
-        let hint = "`stoker admin init` makes it";
-        let bytes =
-            fs::read(&path).with_context(|| format!("can't read {}; {hint}", path.display()))?;
-        ensure!(
-            bytes.len() == 32,
-            "{} is not a key of 32 bytes",
-            path.display()
-        );
-        let mut key = [0; 32];
-        key.copy_from_slice(&bytes);
-        Ok(key)
-    }
-
-    /// What tenants' secrets are sealed under.
+    /// What tenants' secrets are sealed under. Workers have no use for it: don't give it to them.
     pub(crate) fn vault(&self) -> anyhow::Result<SealedVault> {
-        let key = self.sealing_bytes()?;
-        let key = blake3::derive_key("stoker 2026-11-29 vault of tenants' secrets", &key);
-        Ok(SealedVault::new(&key)?)
+        Ok(SealedVault::new(&read_key(&self.vault_path())?)?)
     }
 
     /// Where the key that signs tokens lies.
@@ -83,9 +69,21 @@ impl Keys {
         self.dir.join("signing.pem")
     }
 
+    fn vault_path(&self) -> PathBuf {
+        self.dir.join("vault.key")
+    }
+
     fn sealing_path(&self) -> PathBuf {
         self.dir.join("plugins.key")
     }
+}
+
+fn read_key(path: &Path) -> anyhow::Result<[u8; 32]> {
+    let hint = "`stoker admin init` makes it";
+    let bytes = fs::read(path).with_context(|| format!("can't read {}; {hint}", path.display()))?;
+    let length = bytes.len();
+    let key = <[u8; 32]>::try_from(bytes).ok();
+    key.with_context(|| format!("{} has {length} bytes, not 32", path.display()))
 }
 
 /// 32 random bytes of the operating system.

@@ -57,6 +57,7 @@ pub(crate) struct App {
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) predictions: Arc<Semaphore>,
+    pub(crate) explanations: Arc<Semaphore>,
     pub(crate) log_lines: LineCounts,
 }
 

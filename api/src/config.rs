@@ -41,6 +41,8 @@ pub struct Config {
     pub predict_max_bytes: u64,
     /// Most requests for predictions at a time.
     pub predictions_max: usize,
+    /// Most jobs that are explained at a time.
+    pub explanations_max: usize,
     /// Entries of a page when the request doesn't say.
     pub page_default: usize,
     /// Most entries of a page.
@@ -177,6 +179,7 @@ impl Default for Config {
             uploads_max: 8,
             predict_max_bytes: 8 << 20,
             predictions_max: 4,
+            explanations_max: 4,
             page_default: 50,
             page_max: 500,
             points_max: 100_000,
@@ -254,6 +257,7 @@ impl Config {
             ("spec_max_bytes", self.spec_max_bytes),
             ("uploads_max", self.uploads_max),
             ("predictions_max", self.predictions_max),
+            ("explanations_max", self.explanations_max),
             ("page_default", self.page_default),
             ("points_max", self.points_max),
             ("uploads.parts_max", self.uploads.parts_max),

@@ -163,6 +163,7 @@ fn app(config: Config, ports: Ports) -> Result<App, ServeError> {
         streams: Arc::new(Semaphore::new(config.events.streams_max)),
         uploads: Arc::new(Semaphore::new(config.uploads_max)),
         predictions: Arc::new(Semaphore::new(config.predictions_max)),
+        explanations: Arc::new(Semaphore::new(config.explanations_max)),
         log_lines: LineCounts::default(),
         config,
     })

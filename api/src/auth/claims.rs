@@ -26,6 +26,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whether it may do everything in all of the tenant's projects.
+    pub(crate) fn rules_all(&self) -> bool {
+        self.role >= Role::Admin && self.project.is_none()
+    }
+
     /// What it may do in a project; nothing when it isn't its to see.
     pub(crate) fn role_in(&self, project: &ProjectRecord) -> Option<Role> {
         match &self.project {

@@ -37,9 +37,9 @@ impl<P: Permission> Authorized<Within<P>> {
         let record = record.ok_or_else(missing)?;
         match project(self.app(), &self.caller.tenant, &record.spec.project).await? {
             Some(project) => self.check(&project, missing)?,
-            // It was removed after its last job had ended: what is left is the tenant's.
-            None if self.caller.project.is_some() => return Err(missing()),
-            None => require(self.caller.role, P::ROLE)?,
+            // What is left of a project that was removed, or never made, is the tenant's admins'.
+            None if self.caller.rules_all() => {}
+            None => return Err(missing()),
         }
         Ok(record)
     }
@@ -65,11 +65,15 @@ impl<P: Permission> Authorized<Within<P>> {
         self.check(&project.ok_or_else(missing)?, missing)
     }
 
-    /// The caller's projects in which it may not do it: their jobs are hidden.
-    pub(crate) async fn hidden(&self) -> Result<Vec<String>, ApiError> {
+    /// The projects in which the caller may do it: jobs of all others are hidden from it. `None` for
+    /// the tenant's admins, who see also what is left of projects that were removed.
+    pub(crate) async fn visible(&self) -> Result<Option<Vec<String>>, ApiError> {
+        if self.caller.rules_all() {
+            return Ok(None);
+        }
         let mut all = projects(self.app(), &self.caller.tenant).await?;
-        all.retain(|project| self.caller.role_in(project) < Some(P::ROLE));
-        Ok(all.into_iter().map(|project| project.name).collect())
+        all.retain(|project| self.caller.role_in(project) >= Some(P::ROLE));
+        Ok(Some(all.into_iter().map(|project| project.name).collect()))
     }
 
     fn check(

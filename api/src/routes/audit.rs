@@ -76,8 +76,8 @@ pub(crate) async fn list_usage(
     if attempts.len() < before {
         next = None;
     }
-    let hidden = authorized.hidden().await?;
-    attempts.retain(|attempt| !hidden.contains(&attempt.project));
+    let visible = authorized.visible().await?;
+    attempts.retain(|attempt| is_visible(attempt, &visible));
     Ok(web::Json(UsageList { attempts, next }))
 }
 
@@ -97,7 +97,7 @@ pub(crate) async fn sum_usage(
     let by = params.one_of("by", &choices)?.unwrap_or(UsageBy::Project);
     let (mut after, to) = span(&params)?;
     let (app, tenant) = (authorized.app(), &authorized.caller.tenant);
-    let hidden = authorized.hidden().await?;
+    let visible = authorized.visible().await?;
     let mut groups: BTreeMap<String, UsageGroup> = BTreeMap::new();
     let mut looked_at = 0;
     loop {
@@ -113,7 +113,7 @@ pub(crate) async fn sum_usage(
         let is_inside = |attempt: &&UsageRecord| to.as_ref().is_none_or(|to| attempt.id < *to);
         let inside = attempts.iter().take_while(is_inside).count();
         let seen = attempts.iter().take(inside);
-        for attempt in seen.filter(|attempt| !hidden.contains(&attempt.project)) {
+        for attempt in seen.filter(|attempt| is_visible(attempt, &visible)) {
             add(&mut groups, by.of(attempt), attempt);
         }
         after = next.filter(|_| inside == attempts.len());
@@ -141,6 +141,10 @@ fn add(groups: &mut BTreeMap<String, UsageGroup>, name: String, attempt: &UsageR
     group.used.run_ms = group.used.run_ms.saturating_add(attempt.used.run_ms);
     group.used.device_ms = group.used.device_ms.saturating_add(attempt.used.device_ms);
     group.used.cost += attempt.used.cost;
+}
+
+fn is_visible(attempt: &UsageRecord, projects: &Option<Vec<String>>) -> bool {
+    (projects.as_ref()).is_none_or(|projects| projects.contains(&attempt.project))
 }
 
 /// What ids begin with at both ends of the time that is asked for.

@@ -44,9 +44,18 @@ pub(crate) async fn create_job(
     let body = read_body(&announced, payload, "spec", max).await?;
     let body_blake3 = body_hash(format, &body);
     let tenant = &authorized.caller.tenant;
+    // Keys of a key for one project are apart from the tenant's: no header holds a line end.
+    let key = match &authorized.caller.project {
+        Some(project) => IdempotencyKey(format!("{project}\n{}", key.0)),
+        None => key,
+    };
     // Before validation: a repeat gets the first answer, whatever has changed since.
     let replayed = authorized.ports.jobs.replayed(tenant, &key.0, &body_blake3);
     if let Some(creation) = replayed.await? {
+        if let Creation::Replayed { answer } = &creation {
+            let view: JobView = serde_json::from_str(answer).map_err(ApiError::internal)?;
+            authorized.check_project(&view.spec.project).await?;
+        }
         return answer(creation, String::new());
     }
     let spec = parse(&body, format)?;
@@ -242,7 +251,7 @@ pub(super) async fn resolve(
 }
 
 /// That the secrets are there which webhooks are signed with.
-async fn check_secrets(
+pub(super) async fn check_secrets(
     authorized: &Authorized<Within<Make>>,
     spec: &JobSpec,
 ) -> Result<(), ApiError> {

@@ -116,6 +116,8 @@ async fn store(
     let (ports, tenant) = (&authorized.ports, &authorized.caller.tenant);
     let app = authorized.app();
     let location = Path::from(object::dataset(tenant, &record.blake3));
+    // The bytes first: between looking for a version's number and taking it there is no wait.
+    put_bytes(&ports.objects, &location, spooled).await?;
     for _ in 0..TRIES {
         let newest = newest_dataset(authorized.app(), tenant, &record.name).await?;
         let same = newest.as_ref().filter(|newest| {
@@ -124,7 +126,6 @@ async fn store(
                 && newest.header == record.header
         });
         if let Some(newest) = same {
-            put_bytes(&ports.objects, &location, spooled).await?;
             let there = (CatalogKind::Dataset, None);
             return match once.submit(app, tenant, there, newest, &[]).await? {
                 Submitted::Earlier(record) => Ok((record, true)),
@@ -132,7 +133,6 @@ async fn store(
             };
         }
         record.version = next_version(app, tenant, &record.name, newest.as_ref()).await?;
-        put_bytes(&ports.objects, &location, spooled).await?;
         let key = format!("{}@{}", record.name, record.version);
         let new = (CatalogKind::Dataset, Some(key.as_str()));
         let target = format!("data set {key}");

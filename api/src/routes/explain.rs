@@ -6,7 +6,7 @@ use stoker_domain::job::{Failure, FailureKind, JobRecord, LetGo};
 use stoker_domain::spec::Priority;
 use stoker_domain::view::{JobExplanation, Problem};
 use stoker_domain::worker::Progress;
-use stoker_domain::{JobId, JobState, PoolName};
+use stoker_domain::{ErrorCode, JobId, JobState, PoolName};
 
 use super::pools;
 use crate::extract::{Authorized, Look, Params, Within};
@@ -34,7 +34,13 @@ pub(crate) async fn explain_job(
     let job = authorized.job(&id).await?;
     let asked = what_if(&authorized, &params).await?;
     let explainer = &authorized.ports.explainer;
-    let queue = explainer.explain(&job, None).await?;
+    let busy = "too many jobs are being explained; try again";
+    let permits = authorized.explanations.try_acquire();
+    let _permit = permits.map_err(|_| ApiError::new(ErrorCode::RateLimited, busy))?;
+    let queue = match job.state {
+        JobState::Queued => explainer.explain(&job, None).await?,
+        _ => None,
+    };
     let what_if = match asked {
         None => None,
         Some((what_if, pool)) => {
@@ -53,7 +59,7 @@ pub(crate) async fn explain_job(
         job: job.id,
         state: job.state,
         sentence: sentence(&job, queue.as_ref(), progress.as_ref()),
-        queue: queue.filter(|_| job.state == JobState::Queued),
+        queue,
         what_if,
         progress,
         failure: job.failure,

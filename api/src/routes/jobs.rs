@@ -37,7 +37,7 @@ pub(crate) async fn list_jobs(
 ) -> Result<web::Json<JobList>, ApiError> {
     params.only(&["state", "project", "name", "tag", "after", "limit"])?;
     let filter = JobFilter {
-        hidden: authorized.hidden().await?,
+        visible: authorized.visible().await?,
         ..filter(&params)?
     };
     let after = params.parse::<JobId>("after")?;
@@ -66,7 +66,7 @@ fn filter(params: &Params) -> Result<JobFilter, ApiError> {
         tags: tags
             .collect::<Result<_, _>>()
             .map_err(|error| ApiError::syntax(vec![error]))?,
-        hidden: Vec::new(),
+        visible: None,
     })
 }
 

@@ -3,10 +3,10 @@
 use actix_web::{HttpResponse, delete, get, post, web};
 use serde_json::{Value, json};
 use stoker_domain::id::check_name;
-use stoker_domain::port::{CatalogKind, Expect, PLATFORM, Put};
+use stoker_domain::port::{CatalogKind, Document, Expect, Put};
 use stoker_domain::tenant::{ApiKeyRecord, Role};
 use stoker_domain::view::{ApiKeyCreated, ApiKeyList, ApiKeyView, NewApiKey, Problem};
-use stoker_domain::{ErrorCode, FieldError, TenantId};
+use stoker_domain::{ErrorCode, FieldError};
 
 use super::catalog;
 use super::datasets::TRIES;
@@ -63,10 +63,11 @@ pub(crate) async fn create_key(
     };
     let view = ApiKeyView::from(record.clone());
     let target = format!("API key {}", record.id);
-    let audit = [authorized.audit("create_key", target, Value::Null, json!(view))];
+    let audit = authorized.audit("create_key", target, Value::Null, json!(view));
     let (platform, kind) = (platform()?, CatalogKind::ApiKey);
     let value = json!(record);
-    let put = (ports.catalog).put(kind, &platform, &record.id, &value, Expect::Absent, &audit);
+    let also = [audit, listed(&record)];
+    let put = (ports.catalog).put(kind, &platform, &record.id, &value, Expect::Absent, &also);
     match put.await? {
         Put::Written => Ok(HttpResponse::Created()
             .insert_header(("Cache-Control", "no-store"))
@@ -119,13 +120,34 @@ pub(crate) async fn list_keys(
     }))
 }
 
-/// Keys are found by their id before their tenant is known, so that they are the platform's.
+/// A key is found by its id before its tenant is known, so that it is the platform's. This is what
+/// its tenant has of it, written in the same step.
+fn listed(record: &ApiKeyRecord) -> Document {
+    Document {
+        kind: CatalogKind::ApiKey,
+        tenant: record.tenant.clone(),
+        key: record.id.clone(),
+        value: json!(record),
+    }
+}
+
 async fn all(authorized: &Authorized<Rule>) -> Result<Vec<ApiKeyRecord>, ApiError> {
-    let platform: TenantId = PLATFORM.parse().map_err(ApiError::internal)?;
-    let keys = catalog::all(authorized.app(), CatalogKind::ApiKey, &platform, "");
-    let mut keys: Vec<ApiKeyRecord> = keys.await?;
-    keys.retain(|key| key.tenant == authorized.caller.tenant);
-    Ok(keys)
+    let tenant = &authorized.caller.tenant;
+    catalog::all(authorized.app(), CatalogKind::ApiKey, tenant, "").await
+}
+
+/// Revokes the keys for a project, which is about to be removed: they are not for another one of its
+/// name.
+pub(super) async fn revoke_all_of(
+    authorized: &Authorized<Rule>,
+    project: &str,
+) -> Result<(), ApiError> {
+    let mut keys = all(authorized).await?;
+    keys.retain(|key| !key.revoked && key.project.as_deref() == Some(project));
+    for key in keys {
+        revoke(authorized, &key.id).await?;
+    }
+    Ok(())
 }
 
 /// Revokes an API key. Other servers may accept it for a few seconds more.
@@ -135,11 +157,16 @@ pub(crate) async fn revoke_key(
     authorized: Authorized<Rule>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
+    revoke(&authorized, &id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn revoke(authorized: &Authorized<Rule>, id: &str) -> Result<(), ApiError> {
     let (ports, platform) = (&authorized.ports, platform()?);
     let kind = CatalogKind::ApiKey;
     let missing = || ApiError::not_found(format_args!("API key {id:?}"));
     for _ in 0..TRIES {
-        let entry = ports.catalog.get(kind, &platform, &id).await?;
+        let entry = ports.catalog.get(kind, &platform, id).await?;
         let entry = entry.ok_or_else(missing)?;
         let mut record: ApiKeyRecord =
             serde_json::from_value(entry.value).map_err(ApiError::internal)?;
@@ -153,14 +180,15 @@ pub(crate) async fn revoke_key(
         let before = json!(ApiKeyView::from(record.clone()));
         record.revoked = true;
         let after = json!(ApiKeyView::from(record.clone()));
-        let audit = [authorized.audit("revoke_key", format!("API key {id}"), before, after)];
+        let audit = authorized.audit("revoke_key", format!("API key {id}"), before, after);
+        let also = [audit, listed(&record)];
         let expect = Expect::Revision(entry.revision);
         let put = (ports.catalog)
-            .put(kind, &platform, &id, &json!(record), expect, &audit)
+            .put(kind, &platform, id, &json!(record), expect, &also)
             .await?;
         if put == Put::Written {
-            authorized.verifier.forget(&id);
-            return Ok(HttpResponse::NoContent().finish());
+            authorized.verifier.forget(id);
+            return Ok(());
         }
     }
     Err(ApiError::unavailable("a key's record changes all the time"))

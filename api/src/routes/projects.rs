@@ -12,6 +12,7 @@ use stoker_domain::view::{Membership, NewProject, Problem, ProjectList, ProjectS
 
 use super::catalog::{Once, Submitted};
 use super::datasets::TRIES;
+use super::keys;
 use crate::extract::{
     Announced, Authorized, IdempotencyKey, Look, Params, Rule, Within, default_project, projects,
     read_body,
@@ -148,6 +149,8 @@ pub(crate) async fn delete_project(
             break;
         }
     }
+    keys::revoke_all_of(&authorized, &name).await?;
+    keys::revoke_all_of(&authorized, &name).await?;
     let target = format!("project {name}");
     let audit = [authorized.audit("delete_project", target, before, Value::Null)];
     let gone = ports

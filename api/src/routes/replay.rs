@@ -10,7 +10,7 @@ use stoker_domain::view::{JobView, Problem};
 use stoker_domain::{ErrorCode, JobId, JobRecord, JobState};
 
 use super::catalog;
-use super::create_job::{answer, submit};
+use super::create_job::{answer, check_secrets, submit};
 use crate::extract::{Authorized, IdempotencyKey, Look, Make, Params, Within};
 use crate::problem::ApiError;
 
@@ -44,6 +44,8 @@ pub(crate) async fn replay_job(
         );
         return Err(ApiError::new(ErrorCode::Conflict, detail));
     }
+    authorized.check_project(&original.spec.project).await?;
+    check_secrets(&authorized, &original.spec).await?;
     check_inputs(&authorized, &original).await?;
     let new = NewJob {
         id: JobId::generate(),

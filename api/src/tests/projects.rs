@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 use stoker_domain::JobId;
+use stoker_domain::job::{Change, Failure, FailureKind, Transition};
+use stoker_domain::port::{JobStore, Update};
 use stoker_domain::tenant::Role;
 
 use super::harness::{Answer, SPEC, TestApp, send};
@@ -242,4 +244,71 @@ async fn wrong_projects_and_members_are_refused_by_name() {
     // Another tenant has projects of its own.
     let theirs = app.request_as("other", Role::Operator, "GET", "/v1/projects/vision");
     send(theirs).await.expect_problem(404, "not_found", "");
+}
+
+/// What a removed project leaves behind is not everybody's.
+#[tokio::test]
+async fn what_is_left_of_a_project_is_the_admins() {
+    let app = TestApp::start().await;
+    let id = closed(&app).await;
+    let token = app.run(id).await;
+    let failure = Failure::new(FailureKind::Data, "x");
+    app.apply(id, Transition::Fail { token, failure }).await;
+    let key = json!({
+        "name": "ci", "role": "developer", "project": "vision", "expires_in_s": 600,
+    });
+    let made = app.bare("POST", "/v1/keys");
+    let made = made.bearer_auth(app.token_of("acme", "boss", Role::Admin));
+    let key = send(made.body(key.to_string())).await.expect(201).json();
+    let key = key["key"].as_str().unwrap().to_owned();
+    let uses = async |key: &str| send(app.bare("GET", "/v1/jobs").bearer_auth(key)).await;
+    uses(&key).await.expect(200);
+    by(&app, ADA, "DELETE", &format!("/v1/jobs/{id}"), "")
+        .await
+        .expect(204);
+    by(&app, BOSS, "DELETE", "/v1/projects/vision", "")
+        .await
+        .expect(204);
+    uses(&key).await.expect(401);
+    let seen = async |who| {
+        by(&app, who, "GET", "/v1/usage", "")
+            .await
+            .expect(200)
+            .json()
+    };
+    assert_eq!(seen(BOB).await["attempts"], json!([]));
+    assert_eq!(seen(BOSS).await["attempts"].as_array().unwrap().len(), 1);
+    // A job of an earlier version may be in a project that nobody made.
+    let stray = by(&app, BOB, "POST", "/v1/jobs", SPEC)
+        .await
+        .expect(202)
+        .json();
+    let stray: JobId = stray["id"].as_str().unwrap().parse().unwrap();
+    let mut change = app.store.job(stray).await.unwrap().unwrap();
+    change.spec.project = "nowhere".to_owned();
+    change.revision += 1;
+    let change = Change {
+        record: change,
+        events: Vec::new(),
+        messages: Vec::new(),
+        documents: Vec::new(),
+    };
+    assert_eq!(
+        app.store.update_job(&change, None).await,
+        Ok(Update::Written)
+    );
+    for (who, status) in [(BOB, 404), (EVE, 404), (BOSS, 200)] {
+        by(&app, who, "GET", &format!("/v1/jobs/{stray}"), "")
+            .await
+            .expect(status);
+    }
+    let done = by(
+        &app,
+        BOB,
+        "POST",
+        "/v1/jobs/batch",
+        r#"{"action": "cancel"}"#,
+    )
+    .await;
+    assert_eq!(done.json(), json!({ "done": [], "left": [] }));
 }

@@ -360,7 +360,6 @@ impl JobRecord {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
         reason = "a float beyond the range becomes its end, and no cost is so exact"
     )]
     pub fn limit(&self) -> Option<(u64, Limit)> {

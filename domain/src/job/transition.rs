@@ -206,31 +206,31 @@ impl JobRecord {
                 next.lose_lease(reason, now, &mut bodies);
             }
         }
-        let to_worker = next
-            .attempt
-            .as_ref()
-            .filter(|_| tell_worker)
-            .map(|attempt| {
-                (
-                    QueueName::Worker(attempt.worker.clone()),
-                    Message::new(next.id, next.token),
-                )
-            });
-        let events = bodies.into_iter().map(|body| {
-            let position = next.next_event;
-            next.next_event += 1;
-            Event {
-                position,
-                at: now,
-                token: next.token,
-                body,
-            }
+        let to_worker = next.attempt.as_ref().filter(|_| tell_worker);
+        let to_worker = to_worker.map(|attempt| {
+            let message = Message::new(next.id, next.token);
+            (QueueName::Worker(attempt.worker.clone()), message)
         });
-        let events: Vec<Event> = events.collect();
+        let events = next.number(bodies, now);
         let used = UsageRecord::of(self, &next).map(|used| used.document(&next));
         let mut change = Change::new(next, events, to_worker);
         change.documents.extend(used);
         Ok(change)
+    }
+
+    /// The events of what happened, at the record's next positions.
+    fn number(&mut self, bodies: Vec<EventBody>, at: Timestamp) -> Vec<Event> {
+        let events = bodies.into_iter().map(|body| {
+            let position = self.next_event;
+            self.next_event += 1;
+            Event {
+                position,
+                at,
+                token: self.token,
+                body,
+            }
+        });
+        events.collect()
     }
 
     /// Whether a worker has to hear of it: it gets the job, or holds it and is asked for something.

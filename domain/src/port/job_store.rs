@@ -63,8 +63,8 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// In this project.
     pub project: Option<String>,
-    /// In none of these projects.
-    pub hidden: Vec<String>,
+    /// In one of these projects; in any when absent.
+    pub visible: Option<Vec<String>>,
     /// With this name.
     pub name: Option<String>,
     /// With all of these tags.
@@ -76,7 +76,10 @@ impl JobFilter {
     #[must_use]
     pub fn matches(&self, record: &JobRecord) -> bool {
         self.state.is_none_or(|state| record.state == state)
-            && !self.hidden.contains(&record.spec.project)
+            && self
+                .visible
+                .as_ref()
+                .is_none_or(|visible| visible.contains(&record.spec.project))
             && self
                 .project
                 .as_ref()

@@ -370,6 +370,29 @@ impl Default for RetrySpec {
     }
 }
 
+impl ResourceSpec {
+    fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut check = |ok: bool, field: &str, message: String| {
+            if !ok {
+                errors.push(FieldError::new(field, message));
+            }
+        };
+        let max_time = self.max_time.unwrap_or(Millis(1_000));
+        let message = format!("{max_time} is not in 1s to 365d");
+        let range = 1_000..=365 * 86_400_000;
+        check(range.contains(&max_time.0), "resources.max_time", message);
+        let max_cost = self.max_cost.unwrap_or(1.0);
+        let message = format!("{max_cost} is not more than 0, and at most 1000000000");
+        check(
+            max_cost > 0.0 && max_cost <= 1e9,
+            "resources.max_cost",
+            message,
+        );
+        errors
+    }
+}
+
 impl RetrySpec {
     fn validate(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
@@ -426,17 +449,6 @@ impl JobSpec {
             "data.split.stratify",
             "needs rows chosen at random: `shuffle = false` holds out the last ones".to_owned(),
         );
-        let max_time = self.resources.max_time.unwrap_or(Millis(1_000));
-        let message = format!("{max_time} is not in 1s to 365d");
-        let range = 1_000..=365 * 86_400_000;
-        check(range.contains(&max_time.0), "resources.max_time", message);
-        let max_cost = self.resources.max_cost.unwrap_or(1.0);
-        let message = format!("{max_cost} is not more than 0, and at most 1000000000");
-        check(
-            max_cost > 0.0 && max_cost <= 1e9,
-            "resources.max_cost",
-            message,
-        );
         let steps: Vec<bool> = self
             .preprocess
             .iter()
@@ -456,6 +468,7 @@ impl JobSpec {
                 check(right, &format!("{field}[{index}]"), message);
             }
         }
+        errors.extend(self.resources.validate());
         errors.extend(self.retry.validate());
         errors.extend(self.notify.validate());
         errors.extend(metric::check_names(&self.metrics));

@@ -4,6 +4,7 @@
 //! over, which only one of several processes can; when that one dies, the notice comes due again. So
 //! a notice may arrive twice, under the same name, and is never lost before its time is over.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +13,22 @@ use aws_lc_rs::hmac;
 use ipnet::IpNet;
 use reqwest::{Client, StatusCode, Url, redirect};
 use serde::Deserialize;
-use stoker_domain::audit::{Actor, AuditEntry, RECORD_VERSION};
+use stoker_domain::audit::{Actor, AuditEntry, RECORD_VERSION, id_from};
 use stoker_domain::notice::Notice;
 use stoker_domain::port::{Catalog, CatalogKind, PLATFORM, StoreError, Vault};
 use stoker_domain::tenant::{Role, SecretRecord};
 use stoker_domain::time::Millis;
 use stoker_domain::{Clock, FieldError, TenantId, Timestamp};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::setup::SetupError;
-use crate::sources::{Addresses, CheckedResolver, system_lookup};
+use crate::sources::{Addresses, CheckedResolver, NOT_PUBLIC, system_lookup};
 
-/// Notices that one look takes up.
-const BATCH: usize = 64;
+/// Notices that one look sees, those that are told at a time, and of those one tenant's.
+const SEEN_MAX: usize = 1_024;
+const AT_A_TIME_MAX: usize = 64;
+const OF_A_TENANT_MAX: usize = 8;
 /// Wait before the second try; doubled for each later one.
 const BACKOFF_MS: u64 = 5_000;
 /// Longest wait between tries.
@@ -91,10 +95,35 @@ pub struct Notifier {
     vault: Arc<dyn Vault>,
     clock: Arc<dyn Clock>,
     config: NotifierConfig,
-    private: Vec<IpNet>,
+    /// Where https may go, and where plain http.
+    public: Way,
+    plain: Way,
+    platform: TenantId,
+}
+
+/// Addresses that may be connected to, and a client that connects to no others.
+struct Way {
     addresses: Arc<Addresses>,
     client: Client,
-    platform: TenantId,
+}
+
+impl Way {
+    fn new(addresses: Addresses, timeout: Millis) -> Result<Self, reqwest::Error> {
+        let addresses = Arc::new(addresses);
+        let resolver = CheckedResolver {
+            addresses: Arc::clone(&addresses),
+            lookup: system_lookup(),
+        };
+        let client = Client::builder()
+            .user_agent(concat!("stoker/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .dns_resolver(Arc::new(resolver))
+            .timeout(timeout.into())
+            .build()?;
+        Ok(Self { addresses, client })
+    }
 }
 
 /// What became of a try.
@@ -121,81 +150,101 @@ impl Notifier {
         };
         let private = config.networks();
         let private = private.map_err(|error| failed(error.to_string()))?;
-        let addresses = Arc::new(Addresses::new(private.clone()));
-        let resolver = CheckedResolver {
-            addresses: Arc::clone(&addresses),
-            lookup: system_lookup(),
+        let way = |addresses| {
+            Way::new(addresses, config.timeout)
+                .map_err(|error| failed(format!("can't set up TLS: {error}")))
         };
-        let client = Client::builder()
-            .user_agent(concat!("stoker/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .dns_resolver(Arc::new(resolver))
-            .timeout(config.timeout.into())
-            .build()
-            .map_err(|error| failed(format!("can't set up TLS: {error}")))?;
         Ok(Self {
             catalog,
             vault,
             clock,
             config: config.clone(),
-            private,
-            addresses,
-            client,
+            public: way(Addresses::new(private.clone()))?,
+            plain: way(Addresses::only(private))?,
             platform: PLATFORM.parse().map_err(|_| failed(PLATFORM.to_owned()))?,
         })
     }
 
     /// Tells what is due, until `stop` turns true.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let notifier = Arc::new(self);
+        let mut telling: JoinSet<TenantId> = JoinSet::new();
+        let mut told: BTreeMap<TenantId, usize> = BTreeMap::new();
         let mut seen_failure = false;
         while !*stop.borrow() {
-            let busy = match self.look().await {
-                Ok(count) => {
+            match notifier.due(&told).await {
+                Ok(due) => {
                     seen_failure = false;
-                    count == BATCH
+                    for (key, notice) in due {
+                        let tenant = notice.tenant.clone();
+                        *told.entry(tenant.clone()).or_default() += 1;
+                        let notifier = Arc::clone(&notifier);
+                        telling.spawn(async move {
+                            if let Err(error) = notifier.tell(&key, notice).await {
+                                tracing::warn!(%error, "a webhook's notice is left for later");
+                            }
+                            tenant
+                        });
+                    }
                 }
                 Err(error) if !seen_failure => {
                     seen_failure = true;
                     tracing::warn!(%error, "can't look for what webhooks are to be told; will try again");
-                    false
                 }
-                Err(_) => false,
-            };
-            let wait = match busy {
-                true => Duration::ZERO,
-                false => self.config.poll.into(),
-            };
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = stop.changed() => {}
+                Err(_) => {}
+            }
+            // Who is slow keeps nobody else waiting.
+            let poll = tokio::time::sleep(notifier.config.poll.into());
+            tokio::pin!(poll);
+            loop {
+                tokio::select! {
+                    () = &mut poll => break,
+                    _ = stop.changed() => break,
+                    Some(ended) = telling.join_next() => {
+                        let count = ended.ok().and_then(|tenant| told.get_mut(&tenant));
+                        if let Some(count) = count {
+                            *count = count.saturating_sub(1);
+                        }
+                        told.retain(|_, count| *count > 0);
+                    }
+                }
             }
         }
     }
 
-    /// Tells what is due now; how many that were.
-    async fn look(&self) -> Result<usize, StoreError> {
+    /// What is due and may be told now, beside what `told` is being told; no tenant takes the place
+    /// of the others.
+    async fn due(
+        &self,
+        told: &BTreeMap<TenantId, usize>,
+    ) -> Result<Vec<(String, Notice)>, StoreError> {
         let entries = (self.catalog)
-            .list(CatalogKind::Notice, &self.platform, "", None, BATCH)
+            .list(CatalogKind::Notice, &self.platform, "", None, SEEN_MAX)
             .await?;
-        let now = stoker_domain::audit::id_from(self.clock.now());
-        let due = entries.into_iter().filter(|entry| entry.key[..] <= now[..]);
-        let mut due: Vec<_> = due.collect();
-        // A key of this very time is due, too, and has more after the time.
-        due.truncate(BATCH);
-        let count = due.len();
-        let told = due.into_iter().map(|entry| async move {
-            let notice: Notice = serde_json::from_value(entry.value)
-                .map_err(|error| StoreError::Corrupt(format!("{}: {error}", entry.key)))?;
-            self.tell(&entry.key, notice).await
-        });
-        for outcome in futures::future::join_all(told).await {
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "a webhook's notice is left for later");
+        // Keys begin with the time at which they are due.
+        let now = id_from(self.clock.now().plus_millis(1));
+        let (mut told, mut due) = (told.clone(), Vec::new());
+        let mut at_a_time: usize = told.values().sum();
+        for entry in entries.into_iter().take_while(|entry| entry.key < now) {
+            let notice: Notice = match serde_json::from_value(entry.value) {
+                Ok(notice) => notice,
+                Err(error) => {
+                    tracing::error!(notice = entry.key, %error, "a notice can't be read: it is dropped");
+                    let kind = CatalogKind::Notice;
+                    (self.catalog)
+                        .delete(kind, &self.platform, &entry.key, &[])
+                        .await?;
+                    continue;
+                }
+            };
+            let own = told.entry(notice.tenant.clone()).or_default();
+            if at_a_time < AT_A_TIME_MAX && *own < OF_A_TENANT_MAX {
+                *own += 1;
+                at_a_time += 1;
+                due.push((entry.key, notice));
             }
         }
-        Ok(count)
+        Ok(due)
     }
 
     async fn tell(&self, key: &str, mut notice: Notice) -> Result<(), StoreError> {
@@ -218,7 +267,9 @@ impl Notifier {
             return Ok(());
         }
         let over = again_at.millis_since(notice.created_at) > self.config.life.0;
-        let outcome = self.send(&notice).await;
+        let longest = Duration::from(self.config.timeout) * 2;
+        let sent = tokio::time::timeout(longest, self.send(&notice)).await;
+        let outcome = sent.unwrap_or_else(|_| Tried::Failed("it took too long".to_owned()));
         let why = match outcome {
             Tried::Taken => {
                 self.catalog
@@ -227,7 +278,7 @@ impl Notifier {
                 return Ok(());
             }
             Tried::Failed(why) if !over => {
-                tracing::debug!(job.id = %notice.job, webhook = notice.url, why, "a webhook will be told again");
+                tracing::debug!(job.id = %notice.job, webhook = shown(&notice.url), why, "a webhook will be told again");
                 return Ok(());
             }
             Tried::Failed(why) | Tried::Refused(why) => why,
@@ -268,8 +319,17 @@ impl Notifier {
             Ok(url) => url,
             Err(error) => return Tried::Refused(format!("its URL can't be read: {error}")),
         };
-        if let Err(why) = self.check(&url).await {
-            return why;
+        let way = match url.scheme() {
+            "https" => &self.public,
+            "http" => &self.plain,
+            other => return Tried::Refused(format!("{other} isn't spoken")),
+        };
+        // A literal address isn't resolved: it is checked here.
+        let host = url.host_str().unwrap_or_default();
+        if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>()
+            && let Err(why) = way.addresses.check(host, ip)
+        {
+            return Tried::Refused(why.to_string());
         }
         let secret = match self.secret(notice).await {
             Ok(secret) => secret,
@@ -277,7 +337,7 @@ impl Notifier {
         };
         let body = notice.body.to_string();
         let signature = sign(&secret, self.clock.now(), &body);
-        let request = self
+        let request = way
             .client
             .post(url)
             .header("Content-Type", "application/json")
@@ -292,48 +352,11 @@ impl Notifier {
             Ok(response) => Tried::Failed(format!("it answered {}", response.status())),
             Err(error) => {
                 let why = innermost(&error);
-                match why.contains("isn't on the public internet") {
+                match why.contains(NOT_PUBLIC) {
                     true => Tried::Refused(why),
                     false => Tried::Failed(why),
                 }
             }
-        }
-    }
-
-    /// A literal address isn't resolved, so that it is checked here; and plain HTTP is for permitted
-    /// networks alone.
-    async fn check(&self, url: &Url) -> Result<(), Tried> {
-        let host = url.host_str().unwrap_or_default();
-        let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-        if let Some(ip) = literal {
-            let checked = self.addresses.check(host, ip);
-            checked.map_err(|why| Tried::Refused(why.to_string()))?;
-        }
-        match url.scheme() {
-            "https" => return Ok(()),
-            "http" => {}
-            other => return Err(Tried::Refused(format!("{other} isn't spoken"))),
-        }
-        let found: Vec<IpAddr> = match literal {
-            Some(ip) => vec![ip],
-            None => {
-                let port = url.port_or_known_default().unwrap_or(80);
-                let found = tokio::net::lookup_host((host, port)).await;
-                let found = found.map_err(|error| Tried::Failed(error.to_string()))?;
-                found.map(|address| address.ip()).collect()
-            }
-        };
-        let permitted = |ip: &IpAddr| {
-            self.private
-                .iter()
-                .any(|net| net.contains(&ip.to_canonical()))
-        };
-        match found.iter().all(permitted) {
-            true => Ok(()),
-            false => Err(Tried::Refused(
-                "plain http is for the networks that the operator permits by `notify.private`"
-                    .to_owned(),
-            )),
         }
     }
 

@@ -74,9 +74,12 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// What is said of what may not be connected to.
+pub(crate) const NOT_PUBLIC: &str = "isn't on the public internet";
+
 /// A name or address that may not be connected to. Which address it was is for the log alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} isn't on the public internet")]
+#[error("{0} {NOT_PUBLIC}")]
 pub(crate) struct NotPublic(pub(super) String);
 
 /// The addresses that may be connected to.
@@ -84,21 +87,40 @@ pub(crate) struct NotPublic(pub(super) String);
 pub(crate) struct Addresses {
     /// What the operator permits beside the public internet.
     permitted: Vec<IpNet>,
+    /// Whether nothing else is permitted.
+    only: bool,
 }
 
 impl Addresses {
     pub(crate) const fn new(permitted: Vec<IpNet>) -> Self {
-        Self { permitted }
+        Self {
+            permitted,
+            only: false,
+        }
+    }
+
+    /// These networks, and not the public internet.
+    pub(crate) const fn only(permitted: Vec<IpNet>) -> Self {
+        Self {
+            permitted,
+            only: true,
+        }
     }
 
     /// Refuses an address of `host` that may not be connected to.
     pub(crate) fn check(&self, host: &str, ip: IpAddr) -> Result<(), NotPublic> {
         let canonical = ip.to_canonical();
-        if is_public(ip) || self.permitted.iter().any(|net| net.contains(&canonical)) {
+        if (is_public(ip) && !self.only)
+            || self.permitted.iter().any(|net| net.contains(&canonical))
+        {
             return Ok(());
         }
-        tracing::warn!(source.host = host, source.address = %ip, "a source isn't public");
-        Err(NotPublic(host.to_owned()))
+        tracing::warn!(host, address = %ip, "an address may not be connected to");
+        let host = match self.only {
+            true => format!("plain http is for networks that the operator permits, and {host}"),
+            false => host.to_owned(),
+        };
+        Err(NotPublic(host))
     }
 }
 

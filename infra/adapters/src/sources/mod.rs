@@ -16,7 +16,7 @@ use self::config::{Credentials, Environment, Settings};
 use self::web::{Bearer, Web};
 use crate::setup::SetupError;
 
-pub(crate) use address::{Addresses, CheckedResolver, system_lookup};
+pub(crate) use address::{Addresses, CheckedResolver, NOT_PUBLIC, system_lookup};
 pub use config::{CredentialsConfig, SecretRef, SourcesConfig};
 
 /// Entries of a list that an error names.
