@@ -170,15 +170,7 @@ async fn serve(
         }
         Command::Api(server) => {
             let (config, data_dir) = settings(&server)?;
-            let world = World::services(&config, &data_dir).await?;
-            let mut stop = roles::until_asked()?;
-            let api = roles::start_api(&config, &world).await?;
-            tracing::info!("the API listens at {}", roles::url_of(&config, &api));
-            roles::run_notifier(&config, &world, stop.clone()).await?;
-            stop.wait_for(|stop| *stop).await?;
-            api.stop().await?;
-            world.close().await;
-            Ok(())
+            roles::api(&config, &data_dir).await
         }
         Command::Scheduler(server) => {
             let (config, data_dir) = settings(&server)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stoker_domain::diff::TRACE;
-use stoker_domain::job::{Artifact, Event, EventBody, Failure, LetGo};
+use stoker_domain::job::{Artifact, Event, EventBody, Failure, LetGo, Used};
 use stoker_domain::port::Point;
 use stoker_sdk::view::{JobQuote, JobView, LogLine};
 
@@ -72,13 +72,7 @@ pub(super) fn job(view: &JobView) -> String {
     table.field("id", view.id.to_string());
     table.field("name", &view.spec.name);
     table.field("project", &view.spec.project);
-    let state = match view.letting_go {
-        None => view.state.as_str().to_owned(),
-        Some(LetGo::Pause) => "pausing".to_owned(),
-        Some(LetGo::Preempt) => "pausing: its place is needed, it will be queued again".to_owned(),
-        Some(LetGo::Cancel) => "pausing: it is cancelled after a checkpoint".to_owned(),
-    };
-    table.field("state", state);
+    table.field("state", state(view));
     table.field("data set", view.spec.data.dataset.to_string());
     table.field("pool", view.spec.resources.pool.to_string());
     table.field("created", time(view.created_at));
@@ -114,22 +108,15 @@ pub(super) fn job(view: &JobView) -> String {
         table.field(name, self::failure(failure));
     }
     if !view.exact {
-        table.field(
-            "exact",
-            "no: another engine build or device class took over",
-        );
+        let told = "no: another engine build or device class took over";
+        table.field("exact", told);
     }
     if let Some(finished) = view.finished_at {
         let took = duration(finished.millis_since(view.created_at));
         table.field("finished", format!("{}, after {took}", time(finished)));
     }
     if view.used.run_ms > 0 {
-        let used = duration(view.used.run_ms);
-        let cost = match view.used.cost > 0.0 {
-            true => format!(", cost {}", number(view.used.cost)),
-            false => String::new(),
-        };
-        table.field("used", format!("{used}{cost}"));
+        table.field("used", used(&view.used));
     }
     if let Some(result) = &view.result {
         table.field("steps", result.steps.to_string());
@@ -219,6 +206,23 @@ pub(super) fn metrics(points: &[Point]) -> String {
         ]);
     }
     table.render()
+}
+
+const fn state(view: &JobView) -> &'static str {
+    match view.letting_go {
+        None => view.state.as_str(),
+        Some(LetGo::Pause) => "pausing",
+        Some(LetGo::Preempt) => "pausing: its place is needed, it will be queued again",
+        Some(LetGo::Cancel) => "pausing: it is cancelled after a checkpoint",
+    }
+}
+
+fn used(used: &Used) -> String {
+    let time = duration(used.run_ms);
+    match used.cost > 0.0 {
+        true => format!("{time}, cost {}", number(used.cost)),
+        false => time,
+    }
 }
 
 /// A metric's points, a line each.

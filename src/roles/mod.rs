@@ -4,6 +4,7 @@ pub(crate) mod calibrate;
 mod stop;
 pub(crate) mod up;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -18,6 +19,18 @@ use crate::environment;
 use crate::wiring::{SandboxedCompiler, World};
 
 pub(crate) use stop::until_asked;
+
+/// Serves the API, and tells webhooks, until asked to stop.
+pub(crate) async fn api(config: &Config, data_dir: &Path) -> anyhow::Result<()> {
+    let world = World::services(config, data_dir).await?;
+    let stop = until_asked()?;
+    let api = start_api(config, &world).await?;
+    tracing::info!("the API listens at {}", url_of(config, &api));
+    let notified = run_notifier(config, &world, stop).await;
+    api.stop().await?;
+    world.close().await;
+    notified
+}
 
 /// Serves the API; returns the server, which knows its address.
 pub(crate) async fn start_api(
