@@ -86,13 +86,11 @@ async fn a_gentle_cancel_saves_a_checkpoint_first() {
     let client = bench.client();
     let spec = endless_job("").replace("every_steps = 20", "every_steps = 1000000");
     let job = client.create_job_toml(&spec).await.unwrap();
-    while !client
-        .get_job(job.id)
-        .await
-        .unwrap()
-        .progress
-        .is_some_and(|progress| progress.step > 5)
-    {
+    loop {
+        let progress = client.get_job(job.id).await.unwrap().progress;
+        if progress.is_some_and(|progress| progress.step > 5) {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let asked = client.cancel_job_gently(job.id).await.unwrap();
