@@ -104,6 +104,7 @@ impl FieldError {
     pub fn under(mut self, parent: &str) -> Self {
         self.field = match self.field.as_str() {
             "" => parent.to_owned(),
+            field if parent.is_empty() => field.to_owned(),
             field if field.starts_with('[') => format!("{parent}{field}"),
             field => format!("{parent}.{field}"),
         };

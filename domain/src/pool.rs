@@ -96,11 +96,11 @@ impl PoolSettings {
             message,
         );
         let half_life = self.usage_half_life;
-        let message = format!("{half_life} is not in 1m to 365d");
+        let message = format!("{half_life} is not in 1m to 8760h");
         let range = 60_000..=365 * 86_400_000;
         check(range.contains(&half_life.0), "usage_half_life", message);
         let min = self.min_run_time;
-        let message = format!("{min} is not in 0s to 7d");
+        let message = format!("{min} is not in 0s to 168h");
         check(min.0 <= 7 * 86_400_000, "min_run_time", message);
         for (tenant, share) in &self.tenants {
             let field = |name: &str| format!("tenants.{tenant}.{name}");

@@ -310,7 +310,7 @@ pub struct ResourceSpec {
     /// The pool of workers.
     #[serde(default = "default_pool")]
     pub pool: PoolName,
-    /// How long it may run, over all attempts, 1s to 365d; then it saves a checkpoint and fails.
+    /// How long it may run, over all attempts, 1s to 8760h; then it saves a checkpoint and fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "8h")]
     pub max_time: Option<Millis>,
@@ -379,7 +379,7 @@ impl ResourceSpec {
             }
         };
         let max_time = self.max_time.unwrap_or(Millis(1_000));
-        let message = format!("{max_time} is not in 1s to 365d");
+        let message = format!("{max_time} is not in 1s to 8760h");
         let range = 1_000..=365 * 86_400_000;
         check(range.contains(&max_time.0), "resources.max_time", message);
         let max_cost = self.max_cost.unwrap_or(1.0);
