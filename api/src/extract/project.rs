@@ -56,9 +56,14 @@ impl<P: Permission> Authorized<Within<P>> {
     /// Checks that the caller may do it in that project; the error's field is `project`.
     pub(crate) async fn check_project(&self, name: &str) -> Result<(), ApiError> {
         let missing = || {
-            let message = format!(
-                "there is no project `{name}`: an admin makes it with `stoker project create {name}`"
-            );
+            let message = match &self.caller.project {
+                Some(own) => {
+                    format!("this API key is for the jobs of project `{own}`, not `{name}`")
+                }
+                None => format!(
+                    "there is no project `{name}`: an admin makes it with `stoker project create {name}`"
+                ),
+            };
             ApiError::invalid_field("project", message)
         };
         let project = project(self.app(), &self.caller.tenant, name).await?;

@@ -231,9 +231,20 @@ fn rule(blocker: Option<&Blocker>) -> String {
             "It began on engine {} and {}, and no worker has that; from {moves_at} on it may go on elsewhere.",
             engine.build, engine.device_class
         ),
-        Some(Blocker::NoFreeDevices { needed, free, held }) => format!(
-            "It needs {needed} devices; {free} are free, of which {held} are kept for others, or they aren't together."
-        ),
+        Some(Blocker::NoFreeDevices { needed, free, held }) => {
+            let needs = match needed {
+                1 => "It needs a device".to_owned(),
+                needed => format!("It needs {needed} devices"),
+            };
+            match (free.saturating_sub(*held), held) {
+                (0, 0) => format!("{needs}, and none is free."),
+                (0, held) => format!("{needs}, and the {held} that are free are kept for others."),
+                (free, _) if free < *needed => format!("{needs}, and {free} are free."),
+                (free, _) => {
+                    format!("{needs}, and the {free} that are free can't hold it together.")
+                }
+            }
+        }
         Some(Blocker::HigherClass { jobs }) => {
             format!("{jobs} jobs of a higher class start first.")
         }

@@ -75,6 +75,8 @@ struct World {
     rng: Rng,
     config: Config,
     settings: PoolSettings,
+    /// The settings as the scheduler last read them.
+    seen_settings: PoolSettings,
     orders: BTreeMap<WorkerId, Standing>,
     state: State,
     saved: UsageSnapshot,
@@ -109,6 +111,7 @@ impl World {
             rng: Rng::new(seed),
             config: Config::default(),
             settings: settings(),
+            seen_settings: settings(),
             orders: BTreeMap::new(),
             state: State::default(),
             saved: State::default().usage(Now {
@@ -331,6 +334,7 @@ impl World {
             .map(view)
             .collect();
         let workers: Vec<WorkerRecord> = self.workers.values().map(|w| w.record.clone()).collect();
+        self.seen_settings = self.settings.clone();
         self.state.observe_settings(self.settings.clone(), now);
         self.state.observe_orders(self.orders.clone());
         self.state

@@ -505,3 +505,32 @@ fn webhooks_get_the_events_that_they_want() {
     assert_ne!(cancelled[0].delivery, cancelled[1].delivery);
     assert_eq!(cancelled[0].body["job"]["state"], "cancelled");
 }
+
+/// A platform that is upgraded goes on with the jobs that it has.
+#[test]
+fn a_record_of_the_version_before_is_read_and_goes_on() {
+    let pausing = after(&running(), [Transition::Pause]);
+    let mut json = serde_json::to_value(&pausing).unwrap();
+    let record = json.as_object_mut().unwrap();
+    // What came later.
+    for field in ["demand", "letting_go", "failures", "used"] {
+        record.remove(field);
+    }
+    let attempt = record["attempt"].as_object_mut().unwrap();
+    attempt.remove("price_per_device_hour").unwrap();
+    let old: JobRecord = serde_json::from_value(json).unwrap();
+    assert_eq!(old.demand, Demand::default());
+    assert_eq!(old.spec.blake3(), pausing.spec.blake3());
+    let released = after(&old, [Transition::Release { token: 1 }]);
+    assert_eq!(released.state, JobState::Paused);
+    let going = [
+        Transition::Resume,
+        Transition::Dispatch(holder(0)),
+        Transition::Start { token: 2 },
+        Transition::Succeed {
+            token: 2,
+            outcome: outcome(2),
+        },
+    ];
+    assert_eq!(after(&released, going).state, JobState::Succeeded);
+}
