@@ -34,11 +34,13 @@ use crate::problem::ApiError;
 #[post("/v1/jobs")]
 pub(crate) async fn create_job(
     authorized: Authorized<Within<Make>>,
-    key: IdempotencyKey,
+    key: Result<IdempotencyKey, ApiError>,
     announced: Announced,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    // Whether the caller may do it comes before what is wrong with the request.
+    let key = key?;
     let format = spec_format(&request)?;
     let max = authorized.config.spec_max_bytes as u64;
     let body = read_body(&announced, payload, "spec", max).await?;

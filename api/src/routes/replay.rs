@@ -27,9 +27,10 @@ use crate::problem::ApiError;
 pub(crate) async fn replay_job(
     authorized: Authorized<Within<Make>>,
     id: web::Path<String>,
-    key: IdempotencyKey,
+    key: Result<IdempotencyKey, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     let original = authorized.job(&id).await?;
+    let key = key?;
     let body_blake3 = blake3::hash(format!("replay\n{}", original.id).as_bytes());
     let body_blake3 = body_blake3.to_hex().to_string();
     let tenant = &authorized.caller.tenant;
