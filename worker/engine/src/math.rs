@@ -8,6 +8,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     // x = n ln 2 + r, with ln 2 in two parts so that n ln 2 is exact; then the series of e^r.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
+    // Adding 1.5 · 2^23 leaves the nearest integer, ties to even, in the lowest bits. A conversion would
+    // look for numbers beyond an integer's range, and keep loops from being vectorised.
+    const ROUND: f32 = 12_582_912.0;
     const SERIES: [f32; 7] = [
         1.0 / 5040.0,
         1.0 / 720.0,
@@ -18,7 +21,8 @@ pub(crate) fn exp(x: f32) -> f32 {
         1.0,
     ];
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = (-n).mul_add(LN2_HIGH, x);
     let r = (-n).mul_add(LN2_LOW, r);
     let mut sum = SERIES[0];
@@ -26,13 +30,7 @@ pub(crate) fn exp(x: f32) -> f32 {
         sum = sum.mul_add(r, term);
     }
     let sum = sum.mul_add(r, 1.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "-126 to 127, or 0 for NaN"
-    )]
-    // Wrapping, since the branch of an overflow check would keep loops from being vectorised.
-    let scale = f32::from_bits(((n as i32).wrapping_add(127) << 23) as u32);
+    let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     sum * scale
 }
 

@@ -6,7 +6,7 @@
 //! names say; a shorter one ends the work early, never out of bounds.
 
 #[cfg(target_arch = "x86_64")]
-mod square;
+pub(crate) mod square;
 
 use stoker_domain::spec::Activation;
 
@@ -62,11 +62,19 @@ pub(crate) fn maximum_of(values: &[f32]) -> f32 {
             *lane = if value > *lane { value } else { *lane };
         }
     }
-    let lanes = lanes.iter().chain(rest);
-    lanes.fold(
-        f32::NEG_INFINITY,
-        |max, &value| if value > max { value } else { max },
-    )
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = if value > *lane { value } else { *lane };
+    }
+    // Halves against each other, since no order of comparisons changes the largest.
+    let mut half = lanes.len() / 2;
+    while half > 0 {
+        for index in 0..half {
+            let (one, other) = (lanes[index], lanes[index + half]);
+            lanes[index] = if other > one { other } else { one };
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[inline(always)]

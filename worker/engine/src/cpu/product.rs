@@ -6,12 +6,12 @@
 //!
 //! A product's element is defined as: per block of `k_block` terms, in order, a chain of fused
 //! multiply-adds from zero; the blocks' sums added in order. gemm's blocked kernels compute just
-//! that, and so do ours where there is AVX-512. gemm has other paths, for tiny and narrow products,
+//! that, and so do ours where there is AVX2 or AVX-512. gemm has other paths, for tiny and narrow products,
 //! whose sums follow the vector width; those products are computed here instead. So no element
 //! depends on instruction set, cache sizes or threads.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+mod tiles;
 mod windows;
 
 pub(crate) use windows::{Windows, has_windows, multiply_by_windows, multiply_windows};
@@ -92,10 +92,26 @@ pub(crate) fn multiply(
     a: Matrix<'_>,
     b: Matrix<'_>,
 ) {
-    assert_eq!(a.columns, b.rows, "inner sizes agree");
     assert_eq!(
         out.len(),
         a.rows * b.columns,
+        "the output holds the product"
+    );
+    multiply_apart(level, k_block, (out, b.columns), accumulate, a, b);
+}
+
+/// The same with rows of the output that are `stride` apart.
+pub(crate) fn multiply_apart(
+    level: Level,
+    k_block: usize,
+    (out, stride): (&mut [f32], usize),
+    accumulate: bool,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+) {
+    assert_eq!(a.columns, b.rows, "inner sizes agree");
+    assert!(
+        b.columns <= stride && (a.rows - 1) * stride + b.columns <= out.len(),
         "the output holds the product"
     );
     let mut first = 0;
@@ -105,6 +121,7 @@ pub(crate) fn multiply(
             m: a.rows,
             n: b.columns,
             k,
+            out_stride: stride,
             accumulate: accumulate || first > 0,
             a: Part {
                 values: &a.values[first * a.column_stride..],
@@ -132,6 +149,7 @@ pub(crate) struct Block<'a> {
     m: usize,
     n: usize,
     k: usize,
+    out_stride: usize,
     accumulate: bool,
     a: Part<'a>,
     b: Part<'a>,
@@ -164,6 +182,7 @@ fn blocked(level: Level, out: &mut [f32], block: Block<'_>) {
         m,
         n,
         k,
+        out_stride,
         accumulate,
         a,
         b,
@@ -172,13 +191,16 @@ fn blocked(level: Level, out: &mut [f32], block: Block<'_>) {
         (rows - 1) * part.strides.0 + (columns - 1) * part.strides.1 < part.values.len()
     };
     assert!(
-        reach(a, m, k) && reach(b, k, n) && out.len() == m * n,
+        reach(a, m, k) && reach(b, k, n) && (m - 1) * out_stride + n <= out.len(),
         "a block stays inside its matrices"
     );
     #[cfg(target_arch = "x86_64")]
-    if level == Level::Avx512 {
-        // SAFETY: the level exists only where its instructions were detected.
-        return unsafe { avx512::multiply(out, block) };
+    match level {
+        // SAFETY: a level exists only where its instructions were detected.
+        Level::Avx512 => return unsafe { tiles::multiply::<tiles::Avx512>(out, block) },
+        // SAFETY: as above.
+        Level::Avx2 => return unsafe { tiles::multiply::<tiles::Avx2>(out, block) },
+        Level::Scalar => {}
     }
     #[expect(clippy::cast_possible_wrap, reason = "strides are sizes of slices")]
     let signed = |stride: usize| stride as isize;
@@ -191,7 +213,7 @@ fn blocked(level: Level, out: &mut [f32], block: Block<'_>) {
             k,
             out.as_mut_ptr(),
             1,
-            signed(n),
+            signed(out_stride),
             accumulate,
             a.values.as_ptr(),
             signed(a.strides.1),
@@ -213,7 +235,7 @@ simd! {
     /// The definition, sixteen outputs side by side: along a row, or along a column of a narrow
     /// product.
     fn direct(out: &mut [f32], block: Block<'_>) {
-        let Block { m, n, k, accumulate, a, b } = block;
+        let Block { m, n, k, out_stride, accumulate, a, b } = block;
         let along_row = n >= LANES || n >= m;
         let (outer, inner) = if along_row { (m, n) } else { (n, m) };
         for fixed in 0..outer {
@@ -236,7 +258,7 @@ simd! {
                     }
                 }
                 for (lane, &sum) in sums.iter().enumerate().take(lanes) {
-                    let at = if along_row { fixed * n + start + lane } else { (start + lane) * n + fixed };
+                    let at = if along_row { fixed * out_stride + start + lane } else { (start + lane) * out_stride + fixed };
                     out[at] = if accumulate { out[at] + sum } else { sum };
                 }
             }

@@ -9,12 +9,12 @@ use std::arch::x86_64::{
 };
 
 /// Rows and columns of a square.
-pub(super) const SIZE: usize = 16;
+pub(crate) const SIZE: usize = 16;
 
 /// Writes the transpose of the square at the start of `a`, whose rows are `stride` apart, to the
 /// start of `out`, where they are `out_stride` apart.
 #[target_feature(enable = "avx512f")]
-pub(super) fn transpose(out: &mut [f32], out_stride: usize, a: &[f32], stride: usize) {
+pub(crate) fn transpose(out: &mut [f32], out_stride: usize, a: &[f32], stride: usize) {
     let reach = |stride: usize| (SIZE - 1) * stride + SIZE;
     assert!(
         a.len() >= reach(stride) && out.len() >= reach(out_stride),

@@ -5,14 +5,22 @@
 //! Self-attention (Vaswani et al. 2017), a head at a time: heads are laid out for the products, so
 //! that all that one needs is in the cache.
 
+use std::ops::Range;
+
 use stoker_model::{Attention, Op};
 
-use super::super::lanes::{maximum_of, sum_of};
-use super::super::product::{Matrix, multiply};
+use super::super::lanes::{self, maximum_of, sum_of};
+use super::super::product::{Matrix, multiply, multiply_apart};
 use super::super::simd::{Level, simd};
 use super::rotary::turn;
 use super::{Context, RowEnds, each_group};
 use crate::math::exp;
+
+/// Queries of a causal row that are taken at a time: what comes after the last of them is left out.
+/// A multiple of `LANES`, as sums over a row go by registers.
+const QUERIES: usize = 32;
+/// Numbers of a register.
+const LANES: usize = 16;
 
 /// Where a head's numbers are: the first of them at a position, and numbers from one position to
 /// the next.
@@ -128,12 +136,17 @@ fn forward_head(
     let width = attention.head_floats;
     let [q, k, v, o, ..] = &mut scratch.parts;
     gather(level, q, x, queries, width, scale(attention));
-    gather(level, k, x, keys, width, 1.0);
+    gather(level, o, x, keys, width, 1.0);
     gather(level, v, x, values, width, 1.0);
-    product.turn([q, k], 1.0);
-    product.of(p, product.tall(q), product.tall(k).transposed());
+    product.turn([q, o], 1.0);
+    lanes::transpose(level, k, o, width, 0);
+    for (rows, seen) in product.blocks() {
+        product.scores(p, (rows.clone(), seen), q, k);
+    }
     softmax(level, p, attention.length, attention.causal);
-    product.of(o, product.square(p), product.tall(v));
+    for (rows, seen) in product.blocks() {
+        product.weighted(o, (rows, seen), p, v);
+    }
     scatter(level, y, o, outputs, width, 1.0, false);
 }
 
@@ -156,8 +169,72 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    fn of(&self, out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>) {
-        multiply(self.level, self.block, out, false, a, b);
+    /// The queries in blocks, each with how many keys it sees at most.
+    fn blocks(&self) -> impl Iterator<Item = (Range<usize>, usize)> + use<> {
+        let Attention { length, causal, .. } = *self.attention;
+        let step = if causal { QUERIES } else { length };
+        (0..length).step_by(step).map(move |first| {
+            let end = length.min(first + step);
+            (first..end, end)
+        })
+    }
+
+    /// Some rows of `scores`, as far as they are seen: of queries by keys, which are given as
+    /// `[width, length]`.
+    fn scores(
+        &self,
+        scores: &mut [f32],
+        (rows, seen): (Range<usize>, usize),
+        queries: &[f32],
+        keys: &[f32],
+    ) {
+        let Attention {
+            length,
+            head_floats,
+            ..
+        } = *self.attention;
+        let out = (&mut scores[rows.start * length..rows.end * length], length);
+        let queries = self.tall(queries).rows_from(rows.start, rows.len());
+        let keys = Matrix::new(keys, head_floats, length).columns_from(0, seen);
+        multiply_apart(self.level, self.block, out, false, queries, keys);
+    }
+
+    /// Some rows of `out`: sums of what is seen, weighted by `weights`.
+    fn weighted(
+        &self,
+        out: &mut [f32],
+        (rows, seen): (Range<usize>, usize),
+        weights: &[f32],
+        values: &[f32],
+    ) {
+        let width = self.attention.head_floats;
+        let weights = self.square(weights).rows_from(rows.start, rows.len());
+        let weights = weights.columns_from(0, seen);
+        let values = self.tall(values).rows_from(0, seen);
+        let out = &mut out[rows.start * width..rows.end * width];
+        multiply(self.level, self.block, out, false, weights, values);
+    }
+
+    /// Some rows of `out`, one per key: sums over the queries that see it, weighted by `weights`.
+    fn gathered(&self, out: &mut [f32], rows: Range<usize>, weights: &[f32], values: &[f32]) {
+        let Attention {
+            length,
+            head_floats,
+            causal,
+            ..
+        } = *self.attention;
+        let out = &mut out[rows.start * head_floats..rows.end * head_floats];
+        let mut first = if causal { rows.start } else { 0 };
+        let mut accumulate = false;
+        // In the blocks that the sums over all queries have.
+        while first < length {
+            let count = (self.block - first % self.block).min(length - first);
+            let weights = self.square(weights).rows_from(first, count);
+            let weights = weights.columns_from(rows.start, rows.len()).transposed();
+            let values = self.tall(values).rows_from(first, count);
+            multiply(self.level, self.block, out, accumulate, weights, values);
+            (first, accumulate) = (first + count, true);
+        }
     }
 
     /// Turns queries and keys, or with -1 their gradients back.
@@ -255,15 +332,22 @@ fn grad_head(
     let [q, k, v, d, dq, dk, dv] = &mut scratch.parts;
     gather(level, q, x, queries, width, scale);
     gather(level, k, x, keys, width, 1.0);
-    gather(level, v, x, values, width, 1.0);
+    gather(level, dv, x, values, width, 1.0);
     gather(level, d, dy, outputs, width, 1.0);
     product.turn([q, k], 1.0);
-    product.of(dv, product.square(p).transposed(), product.tall(d));
+    lanes::transpose(level, v, dv, width, 0);
     let ds = &mut *scratch.square;
-    product.of(ds, product.tall(d), product.tall(v).transposed());
-    softmax_grad(level, ds, p, attention.length);
-    product.of(dq, product.square(ds), product.tall(k));
-    product.of(dk, product.square(ds).transposed(), product.tall(q));
+    for (rows, seen) in product.blocks() {
+        product.scores(ds, (rows.clone(), seen), d, v);
+        let range = rows.start * attention.length..rows.end * attention.length;
+        let (ds, p) = (&mut ds[range.clone()], &p[range]);
+        softmax_grad(level, ds, p, attention.length, seen);
+    }
+    for (rows, seen) in product.blocks() {
+        product.gathered(dv, rows.clone(), p, d);
+        product.gathered(dk, rows.clone(), ds, q);
+        product.weighted(dq, (rows, seen), ds, k);
+    }
     product.turn([dq, dk], -1.0);
     scatter(level, dx, dq, queries, width, scale, true);
     scatter(level, dx, dk, keys, width, 1.0, true);
@@ -296,23 +380,26 @@ simd! {
     fn softmax(scores: &mut [f32], length: usize, causal: bool) {
         for (row, scores) in scores.chunks_exact_mut(length).enumerate() {
             let seen = if causal { row + 1 } else { length };
-            let (scores, rest) = scores.split_at_mut(seen);
+            // In whole registers, where the row has them; the last may reach beyond what is seen.
+            let (scores, rest) = scores.split_at_mut(seen.next_multiple_of(LANES).min(length));
+            rest.fill(0.0);
+            scores[seen..].fill(f32::NEG_INFINITY);
             let max = maximum_of(scores);
             for score in scores.iter_mut() {
                 *score = exp(*score - max);
             }
+            scores[seen..].fill(0.0);
             let share = 1.0 / sum_of(scores, scores, |x, _| x);
             for score in scores.iter_mut() {
                 *score *= share;
             }
-            rest.fill(0.0);
         }
     }
 
-    /// d = p (d - the sum over the row of p d). A probability of 0 gives 0, so a causal row stays
-    /// one.
-    fn softmax_grad(d: &mut [f32], p: &[f32], length: usize) {
+    /// d = p (d - the sum over the row of p d), of what is seen. A probability of 0 gives 0.
+    fn softmax_grad(d: &mut [f32], p: &[f32], length: usize, seen: usize) {
         for (d, p) in d.chunks_exact_mut(length).zip(p.chunks_exact(length)) {
+            let (d, p) = (&mut d[..seen], &p[..seen]);
             let mean = sum_of(d, p, |d, p| d * p);
             for (d, &p) in d.iter_mut().zip(p) {
                 *d = p * (*d - mean);

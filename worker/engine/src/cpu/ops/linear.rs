@@ -46,7 +46,7 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     });
 }
 
-/// dW = dyᵀ x; groups cut W's rows.
+/// dW = dyᵀ x; groups cut W's rows, and are no more than there are threads: each reads all of x.
 pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
     let Op::LinearGradWeight {
         dy,
@@ -64,6 +64,7 @@ pub(super) fn grad_weight(op: &Op, groups: usize, context: &mut Context<'_>) {
     let [dy, x] = context.arena.views([*dy, *x]);
     let dy = Matrix::new(dy, terms, *outputs).transposed();
     let x = Matrix::new(x, terms, *inputs);
+    let groups = groups.min(rayon::current_num_threads());
     let rows = outputs.div_ceil(groups);
     let dw = gradient(context.gradients, plan, *weight);
     each_group(groups, [(dw, rows * inputs)], |group, [dw]| {

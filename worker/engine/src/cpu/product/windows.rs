@@ -1,9 +1,9 @@
-//! Products with the windows of an image, read where they lie and not unfolded: with AVX-512 alone.
+//! Products with the windows of an image, read where they lie and not unfolded: with AVX2 or AVX-512.
 //! By the definition of a product it gives the bits of the product with unfolded windows.
 
 use super::Matrix;
 #[cfg(target_arch = "x86_64")]
-use super::{Part, avx512};
+use super::{Part, tiles};
 use crate::cpu::simd::Level;
 
 /// Windows of an image: lines of them, each window some runs of neighbouring numbers.
@@ -64,7 +64,7 @@ impl Windows<'_> {
 pub(crate) const fn has_windows(level: Level) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        matches!(level, Level::Avx512)
+        matches!(level, Level::Avx2 | Level::Avx512)
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -100,8 +100,17 @@ pub(crate) fn multiply_windows(
             values: b.values,
             strides: (b.row_stride, b.column_stride),
         };
-        // SAFETY: the level exists only where its instructions were detected.
-        unsafe { avx512::multiply_windows(out, (k_block, accumulate), windows, part, b.columns) };
+        let kind = (k_block, accumulate);
+        match level {
+            // SAFETY: a level exists only where its instructions were detected.
+            Level::Avx512 => unsafe {
+                tiles::multiply_windows::<tiles::Avx512>(out, kind, windows, part, b.columns)
+            },
+            // SAFETY: as above.
+            _ => unsafe {
+                tiles::multiply_windows::<tiles::Avx2>(out, kind, windows, part, b.columns)
+            },
+        }
     }
 }
 
@@ -132,7 +141,16 @@ pub(crate) fn multiply_by_windows(
             values: a.values,
             strides: (a.row_stride, a.column_stride),
         };
-        // SAFETY: the level exists only where its instructions were detected.
-        unsafe { avx512::multiply_by_windows(out, (k_block, accumulate), part, a.rows, windows) };
+        let kind = (k_block, accumulate);
+        match level {
+            // SAFETY: a level exists only where its instructions were detected.
+            Level::Avx512 => unsafe {
+                tiles::multiply_by_windows::<tiles::Avx512>(out, kind, part, a.rows, windows)
+            },
+            // SAFETY: as above.
+            _ => unsafe {
+                tiles::multiply_by_windows::<tiles::Avx2>(out, kind, part, a.rows, windows)
+            },
+        }
     }
 }
