@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check simulate bench-scheduler bench-start bench-http bench-engine bench-data trajectories metrics weights gates mutants chaos gpu
+.PHONY: help setup build data plugins demo test check simulate bench-scheduler bench-start bench-http bench-engine bench-data trajectories metrics weights gates mutants api-fuzz chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ gates: build ## what right trainers reach on real data, three seeds each (all, o
 
 mutants: ## break the engine's orders of summation, one at a time; each must be seen by a test
 	infra/mutants.sh
+
+api-fuzz: build ## what the OpenAPI document allows, and what it doesn't, by schemathesis (SECONDS_MAX=60 SEED=7)
+	infra/api-fuzz.sh $(STOKER)
 
 chaos: build plugins setup ## kill every process in mid-run; the weights must be those of the undisturbed run
 	infra/with-venv.sh cargo test --test chaos -- --nocapture

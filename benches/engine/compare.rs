@@ -12,8 +12,8 @@ use crate::shapes::{Shape, find, shapes};
 use crate::side::Side;
 use crate::task::Fallible;
 
-/// Time for the threads of whoever worked last to fall asleep.
-const REST: Duration = Duration::from_millis(30);
+/// Time for the threads of whoever worked last to fall asleep: OpenMP libraries let them spin for up to 200 ms.
+const REST: Duration = Duration::from_millis(300);
 /// What would change the products of a peer's library: users have neither.
 const UNSET: [&str; 2] = ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"];
 

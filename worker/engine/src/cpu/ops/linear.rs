@@ -5,6 +5,15 @@ use stoker_model::Op;
 use super::super::product::{Matrix, multiply};
 use super::{Context, Epilogue, each_group, gradient, transpose};
 
+/// Rows of a group at least, while there are groups for all threads: each group packs all of the
+/// weights.
+const GROUP_ROWS: usize = 128;
+
+/// How many groups cut so many rows: no more than the plan has. No result depends on it.
+fn groups_of(rows: usize, groups: usize) -> usize {
+    groups.min((rows / GROUP_ROWS).max(rayon::current_num_threads()))
+}
+
 /// y = f(x Wᵀ + b); groups cut the rows.
 pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     let Op::Linear {
@@ -23,7 +32,6 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
         return;
     };
     let plan = context.plan();
-    let rows = (plan.rows * positions).div_ceil(groups);
     let weight = context.parameter(*weight);
     let epilogue = Epilogue {
         level: context.level,
@@ -34,6 +42,9 @@ pub(super) fn forward(op: &Op, groups: usize, context: &mut Context<'_>) {
     let [x, y, pre, transposed] = context.arena.optional(values);
     transpose(epilogue.level, groups, transposed, weight, *outputs);
     let weight = Matrix::new(transposed, *inputs, *outputs);
+    let rows = plan.rows * positions;
+    let groups = groups_of(rows, groups);
+    let rows = rows.div_ceil(groups);
     let sizes = [
         (x, rows * inputs),
         (y, rows * outputs),
@@ -87,7 +98,9 @@ pub(super) fn grad_input(op: &Op, groups: usize, context: &mut Context<'_>) {
         return;
     };
     let (plan, level) = (context.plan(), context.level);
-    let rows = (plan.rows * positions).div_ceil(groups);
+    let rows = plan.rows * positions;
+    let groups = groups_of(rows, groups);
+    let rows = rows.div_ceil(groups);
     let weight = Matrix::new(context.parameter(*weight), *outputs, *inputs);
     let [dy, dx] = context.arena.views([*dy, *dx]);
     each_group(

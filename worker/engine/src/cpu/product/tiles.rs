@@ -22,7 +22,7 @@ use crate::cpu::lanes::square;
 use crate::cpu::simd::{Level, simd};
 
 /// Rows from which on packing pays.
-const PACKED_ROWS: usize = 40;
+const PACKED_ROWS: usize = 24;
 /// Rows of the left matrix that are packed at a time, in tiles.
 const LEFT_TILES: usize = 8;
 
