@@ -19,11 +19,12 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    pub(super) fn observe(&mut self, job: &Job, now_ms: u64) {
+    /// A job was submitted at `at_ms`, on the monotonic clock.
+    pub(super) fn observe(&mut self, job: &Job, at_ms: u64) {
         if self.recent.len() == KEPT {
             self.recent.pop_front();
         }
-        self.recent.push_back((now_ms, job.clone()));
+        self.recent.push_back((at_ms, job.clone()));
     }
 
     /// Milliseconds between two arrivals; `None` while there are too few.

@@ -1,8 +1,8 @@
 //! When a job will start: the same decisions, run forward over what runs and waits.
 //!
-//! How long runs take isn't known, only how far earlier ones were from what was expected. So it is
-//! run forward several times, each with other lengths out of what was seen; eight of ten starts lie in
-//! the interval. Jobs that nobody has submitted yet come as those came that were submitted lately.
+//! How long runs take isn't known, only how far earlier ones were from what was expected, nor how long
+//! those that make room take to let go. So it is run forward several times, each with other lengths out
+//! of what was seen; eight of ten starts lie in the interval. Jobs that nobody has submitted yet come as those came that were submitted lately.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +13,8 @@ use stoker_domain::explain::StartEstimate;
 use stoker_domain::job::{Holder, LetGo};
 
 use super::job::{Job, Lease, Phase, Rank, signed};
-use super::{Action, Now, State, arrivals, decide, preemption, spread};
+use super::spread::{self, Spread};
+use super::{Action, Now, State, arrivals, decide, millis, preemption};
 use crate::Config;
 
 /// How often it is run forward. Of 19 starts, the second and the last but one are what one start in
@@ -25,8 +26,8 @@ const RUNS: u32 = 19;
 const LENGTHS_OFF: f64 = 0.45;
 const ARRIVALS_OFF: f64 = 0.6;
 
-/// How long a worker is taken to need to save a checkpoint and let go.
-const LETTING_GO_MS: u64 = 5_000;
+/// How long runs take beside what is expected, at least and at most, before any were seen.
+const RATIOS_UNSEEN: (f64, f64) = (0.25, 4.0);
 
 /// Least time between two looks at whether runs may be preempted by now.
 const LOOK_MS: u64 = 10_000;
@@ -42,14 +43,22 @@ pub(super) fn forecast(
     if state.jobs.len() > most {
         return None;
     }
-    let (ratios, lengths) = (state.spread.sorted(), state.lengths.sorted());
+    let known = |spread: &Spread, (least, most): (f64, f64)| {
+        (spread.sorted()).unwrap_or_else(|| spread::log_uniform(least, most))
+    };
+    let ratios = known(&state.spread, RATIOS_UNSEEN);
+    let lengths = state.lengths.sorted();
+    // Places are kept for another for as long as letting go is reckoned with.
+    let releases_unseen = (millis(config.tick) as f64, millis(config.hold) as f64);
+    let releases = known(&state.releases, releases_unseen);
     let mut starts = Vec::new();
     for run in 0..RUNS {
         let forward = Forward {
             state: state.clone(),
             config,
-            ratios: ratios.as_deref(),
+            ratios: &ratios,
             lengths: lengths.as_deref(),
+            releases: &releases,
             run,
             origin: now,
             now,
@@ -77,8 +86,9 @@ pub(super) fn forecast(
 struct Forward<'a> {
     state: State,
     config: &'a Config,
-    ratios: Option<&'a [f64]>,
+    ratios: &'a [f64],
     lengths: Option<&'a [f64]>,
+    releases: &'a [f64],
     run: u32,
     origin: Now,
     now: Now,
@@ -124,7 +134,11 @@ impl Forward<'_> {
                 victims,
             } => self.state.observe_hold(job, workers, &victims, until_ms),
             Action::Preempt { job, .. } => {
-                self.change_lease(job, |lease| lease.letting_go = Some(LetGo::Preempt));
+                let now_ms = self.now.monotonic_ms;
+                self.change_lease(job, |lease| {
+                    lease.letting_go = Some(LetGo::Preempt);
+                    lease.letting_go_ms = Some(now_ms);
+                });
                 self.expect_end(job);
             }
             Action::LoseLease { job, .. } => self.requeue(job),
@@ -163,6 +177,7 @@ impl Forward<'_> {
         let share = self.share((self.arrived, "which"));
         let like = self.state.arrivals.like(share).cloned();
         if let (Some(mut job), Some(id)) = (like, arrivals::unborn(self.arrived)) {
+            (job.engine, job.used_ms) = (None, 0);
             job.phase = Phase::Queued {
                 not_before: None,
                 since: self.now.wall,
@@ -198,6 +213,7 @@ impl Forward<'_> {
             leased_ms: self.now.monotonic_ms,
             began_ms: Some(signed(self.now.monotonic_ms)),
             letting_go: None,
+            letting_go_ms: None,
             says_end_ms: None,
         }));
         self.state.link(id, job);
@@ -248,13 +264,21 @@ impl Forward<'_> {
             return;
         };
         let left_ms = match lease.letting_go {
-            Some(_) => Some(LETTING_GO_MS),
+            Some(_) => Some(self.release_ms(id, lease)),
             None => self.left_ms(id, job, lease),
         };
         if let Some(left_ms) = left_ms {
             let end_ms = self.now.monotonic_ms.saturating_add(left_ms);
             self.ends.push(Reverse((end_ms, id, lease.token)));
         }
+    }
+
+    /// How much longer the attempt takes to let go, in this run.
+    fn release_ms(&self, id: JobId, lease: &Lease) -> u64 {
+        let since_ms = lease.letting_go_ms.unwrap_or(self.now.monotonic_ms);
+        let passed_ms = self.now.monotonic_ms.saturating_sub(since_ms) as f64;
+        let share = self.share((id, lease.token, "release"));
+        (spread::above(self.releases, passed_ms, share) - passed_ms).max(0.0) as u64
     }
 
     /// How much longer the attempt takes, in this run.
@@ -274,7 +298,7 @@ impl Forward<'_> {
             let done = job.used_ms as f64 + ran_ms as f64 * speed;
             // Of what nothing is expected, the last jobs say how long such things take.
             let (unit, known) = match job.demand.expected_ms {
-                Some(expected_ms) => ((expected_ms as f64).max(1.0), self.ratios?),
+                Some(expected_ms) => ((expected_ms as f64).max(1.0), self.ratios),
                 None => (1.0, self.lengths?),
             };
             let ratio = spread::above(known, done / unit, share);

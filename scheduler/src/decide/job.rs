@@ -43,6 +43,8 @@ pub(super) struct Lease {
     /// When the attempt began, on the monotonic clock; it may be before that clock's start.
     pub(super) began_ms: Option<i64>,
     pub(super) letting_go: Option<LetGo>,
+    /// Since when it does, where its beginning was seen.
+    pub(super) letting_go_ms: Option<u64>,
     /// When the attempt says that it ends, on the monotonic clock.
     pub(super) says_end_ms: Option<u64>,
 }

@@ -502,6 +502,71 @@ fn a_job_is_told_what_keeps_it_and_what_would_change_that() {
     assert_eq!(pool.state.queued(), 3, "nothing was changed");
 }
 
+/// A job that preempts another, which has its checkpoint saved after `release_ms`.
+fn preempt(pool: &mut Pool, release_ms: Option<u64>) -> JobId {
+    let low = pool.submit("a", Low, one(1));
+    pool.act();
+    pool.pass(61_000);
+    let high = pool.submit("b", High, one(1));
+    assert_eq!(pool.act().1, [low]);
+    if let Some(release_ms) = release_ms {
+        pool.pass(release_ms);
+        pool.let_go(low);
+        pool.apply(low, Transition::Cancel);
+        assert_eq!(pool.started(), [high]);
+        pool.apply(high, Transition::Cancel);
+    }
+    high
+}
+
+#[test]
+fn how_long_runs_take_to_let_go_is_learned_and_outlives_the_scheduler() {
+    let start = |state: &State, pool: &Pool, id, now| {
+        let found = explain(state, &pool.config, id, now, None).unwrap();
+        found.start.unwrap()
+    };
+    let mut pool = Pool::new(&[(1, "r")], &[]);
+    let id = preempt(&mut pool, None);
+    let unseen = start(&pool.state, &pool, id, pool.now());
+    assert!(
+        unseen.earliest_ms < 5_000 && unseen.latest_ms > 20_000,
+        "nothing is known of it: {unseen:?}"
+    );
+    let mut pool = Pool::new(&[(1, "r")], &[]);
+    for second in 10..20 {
+        preempt(&mut pool, Some(second * 1_000));
+    }
+    let id = preempt(&mut pool, None);
+    let seen = start(&pool.state, &pool, id, pool.now());
+    assert!(
+        seen.earliest_ms >= 10_000 && seen.latest_ms <= 19_000 && seen.earliest_ms < seen.latest_ms,
+        "as long as those before: {seen:?}"
+    );
+    pool.pass(15_000);
+    let late = start(&pool.state, &pool, id, pool.now());
+    assert!(late.latest_ms <= 4_000, "15 s of it are over: {late:?}");
+    let mut next = State::default();
+    next.restore_usage(&pool.state.usage(pool.now()), pool.now());
+    assert_eq!(next.releases.sorted(), pool.state.releases.sorted());
+}
+
+#[test]
+fn who_takes_over_knows_how_often_jobs_come() {
+    let mut pool = Pool::new(&[(10, "r")], &[]);
+    for _ in 0..20 {
+        pool.pass(2_000);
+        pool.submit("a", Normal, one(1));
+        pool.act();
+    }
+    let jobs: Vec<JobRecord> = pool.jobs.values().cloned().collect();
+    let mut next = State::default();
+    next.reconcile(&jobs, &[], &[], 3_000, pool.now());
+    for state in [&pool.state, &next] {
+        let pause_ms = state.arrivals.pause_ms(pool.now_ms).unwrap();
+        assert!((pause_ms - 2_000.0).abs() < 200.0, "{pause_ms}");
+    }
+}
+
 proptest! {
     /// Whatever comes later: the first job that doesn't fit starts when it was said to, or before.
     #[test]

@@ -25,6 +25,9 @@ pub struct UsageSnapshot {
     /// How long the last jobs ran, as a factor of what was expected.
     #[serde(default)]
     pub ratios: Vec<f64>,
+    /// How long the last preempted runs took to let go, in milliseconds.
+    #[serde(default)]
+    pub releases_ms: Vec<f64>,
 }
 
 /// Tenants by the number that stands for them in all other tables.

@@ -8,6 +8,9 @@ const KEPT: usize = 256;
 /// Ratios of which it can be said how they are spread.
 const ENOUGH: usize = 8;
 
+/// Ratios that stand for those that weren't seen.
+const GUESSED: usize = 32;
+
 /// The last ratios of actual to expected times.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spread {
@@ -35,6 +38,14 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         (sorted.len() >= ENOUGH).then_some(sorted)
     }
+}
+
+/// Ratios from `least` to `most`, spread evenly on a logarithmic scale: what to reckon
+/// with before any were seen.
+pub(super) fn log_uniform(least: f64, most: f64) -> Vec<f64> {
+    let place = |number: usize| (number as f64 + 0.5) / GUESSED as f64;
+    let guess = |number: usize| least * (most / least).powf(place(number));
+    (0..GUESSED).map(guess).collect()
 }
 
 /// The ratio at `share` (0 to 1) of those above `least`: how long it will be in all, given that it

@@ -18,7 +18,8 @@ use super::queue::Queue;
 use super::share::{Change, Tenants, USAGE_VERSION, UsageSnapshot};
 use super::spread::Spread;
 
-/// A job that was created longer ago isn't new: a scheduler that takes over sees all jobs at once.
+/// A job that was created longer ago isn't new: a scheduler that takes over sees all jobs at once, and
+/// of the older ones only those that haven't ended.
 const NEW_MS: u64 = 60_000;
 
 /// What the scheduler knows of its pool. Rebuilt from the store by [`State::reconcile`]; of the rest,
@@ -48,6 +49,8 @@ pub struct State {
     /// How long runs were beside what was expected, and how long in milliseconds.
     pub(super) spread: Spread,
     pub(super) lengths: Spread,
+    /// How long preempted runs took to let go, in milliseconds.
+    pub(super) releases: Spread,
     pub(super) arrivals: Arrivals,
     /// The newest time that was seen.
     now_ms: u64,
@@ -93,6 +96,7 @@ impl State {
             at: now.wall,
             tenants: self.tenants.snapshot(now),
             ratios: self.spread.ratios().collect(),
+            releases_ms: self.releases.ratios().collect(),
         }
     }
 
@@ -102,6 +106,9 @@ impl State {
         self.tenants.restore(snapshot, now);
         for ratio in &snapshot.ratios {
             self.spread.observe(*ratio);
+        }
+        for release_ms in &snapshot.releases_ms {
+            self.releases.observe(*release_ms);
         }
     }
 
@@ -140,6 +147,9 @@ impl State {
 
     fn take(&mut self, record: &JobRecord, now: Now) {
         let before = self.unlink(record.id);
+        if record.state == JobState::Queued {
+            self.learn_release(before.as_ref().and_then(Job::lease));
+        }
         let phase = match (record.state, &record.attempt) {
             (JobState::Queued, _) => Some(Phase::Queued {
                 not_before: record.not_before.filter(|at| *at > now.wall),
@@ -168,8 +178,9 @@ impl State {
             phase,
         };
         let age_ms = now.wall.millis_since(record.created_at);
-        if before.is_none() && record.token == 0 && age_ms <= NEW_MS {
-            self.arrivals.observe(&job, self.now_ms);
+        if before.is_none() && age_ms <= NEW_MS {
+            self.arrivals
+                .observe(&job, self.now_ms.saturating_sub(age_ms));
         }
         self.link(record.id, job);
     }
@@ -185,6 +196,15 @@ impl State {
         self.lengths.observe(run_ms);
         if let Some(expected_ms) = record.demand.expected_ms {
             self.spread.observe(run_ms / (expected_ms as f64).max(1.0));
+        }
+    }
+
+    /// How long it took to let go.
+    fn learn_release(&mut self, lease: Option<&Lease>) {
+        let preempted = lease.filter(|lease| lease.letting_go == Some(LetGo::Preempt));
+        if let Some(since_ms) = preempted.and_then(|lease| lease.letting_go_ms) {
+            self.releases
+                .observe(self.now_ms.saturating_sub(since_ms) as f64);
         }
     }
 
@@ -402,6 +422,13 @@ fn lease(record: &JobRecord, known: Option<&Lease>, now: Now) -> Option<Lease> {
     let age_floor = known.map(|known| signed(known.leased_ms));
     let began_ms =
         began_ms(record, now).map(|began| age_floor.map_or(began, |floor| began.max(floor)));
+    let letting_go = record
+        .letting_go
+        .or((record.state == JobState::Pausing).then_some(LetGo::Pause));
+    let goes_since = known.and_then(|known| match known.letting_go {
+        Some(_) => known.letting_go_ms,
+        None => Some(now.monotonic_ms),
+    });
     Some(Lease {
         ranks: known.map_or_else(first, |known| known.ranks.clone()),
         token: attempt.token,
@@ -409,9 +436,8 @@ fn lease(record: &JobRecord, known: Option<&Lease>, now: Now) -> Option<Lease> {
         seen_at_ms: known.map_or(now.monotonic_ms, |known| known.seen_at_ms),
         leased_ms: known.map_or(now.monotonic_ms, |known| known.leased_ms),
         began_ms: known.and_then(|known| known.began_ms).or(began_ms),
-        letting_go: record
-            .letting_go
-            .or((record.state == JobState::Pausing).then_some(LetGo::Pause)),
+        letting_go,
+        letting_go_ms: goes_since.filter(|_| letting_go.is_some()),
         says_end_ms: known.and_then(|known| known.says_end_ms),
     })
 }

@@ -568,12 +568,9 @@ impl World {
         if let (Some(start), Some(job)) = (found.start, self.jobs.get_mut(&id))
             && job.record.state == JobState::Queued
         {
-            // A start is seen to within a tick.
-            let (earliest_ms, latest_ms) = (start.earliest_ms, start.latest_ms + 1_000);
-            job.forecast = Some((
-                self.now_ms + earliest_ms.saturating_sub(1_000),
-                self.now_ms + latest_ms,
-            ));
+            // A free place is seen by the next tick; none is seen before it is free.
+            let latest_ms = start.latest_ms + 1_000;
+            job.forecast = Some((self.now_ms + start.earliest_ms, self.now_ms + latest_ms));
         }
     }
 }
