@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use actix_web::http::Method;
 use actix_web::web::ServiceConfig;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{OpenApi as Document, PathItem};
+use utoipa::openapi::{OpenApi as Document, PathItem, RefOr};
 use utoipa::{Modify, OpenApi};
 
+use crate::problem::PROBLEM;
 use crate::routes::{
     artifacts, audit, batch, create_dataset, create_job, datasets, events, explain, health, jobs,
     keys, logs, metrics, plugins, pools, predict, preview, projects, quote_job, replay, secrets,
@@ -31,7 +32,7 @@ macro_rules! routes {
             info(title = "Stoker", description = "Trains AI models as jobs."),
             paths($($module::$handler),*),
             security(("bearer" = [])),
-            modifiers(&Bearer),
+            modifiers(&Bearer, &Problems),
         )]
         struct Api;
     };
@@ -113,6 +114,32 @@ impl Modify for Bearer {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Says of errors that they are problems (RFC 9457), which the handlers' attributes can't once for all.
+struct Problems;
+
+impl Modify for Problems {
+    fn modify(&self, document: &mut Document) {
+        let items = document.paths.paths.values_mut();
+        let operations = items.flat_map(|item| {
+            [
+                &mut item.get,
+                &mut item.head,
+                &mut item.post,
+                &mut item.put,
+                &mut item.patch,
+                &mut item.delete,
+            ]
+        });
+        for operation in operations.flatten() {
+            if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("default")
+                && let Some(content) = answer.content.swap_remove("application/json")
+            {
+                answer.content.insert(PROBLEM.to_owned(), content);
+            }
+        }
     }
 }
 

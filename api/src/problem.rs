@@ -9,6 +9,9 @@ use stoker_domain::port::{StoreError, TransitionFailed};
 use stoker_domain::view::Problem;
 use stoker_domain::{ErrorCode, FieldError};
 
+/// The content type of problems (RFC 9457).
+pub(crate) const PROBLEM: &str = "application/problem+json";
+
 /// Seconds after which a client may try again.
 const RETRY_AFTER_S: u32 = 1;
 
@@ -38,7 +41,11 @@ impl ApiError {
 
     /// Fields whose values were understood and aren't acceptable: 422.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
-        let detail = errors.iter().map(ToString::to_string);
+        // A text that can't be read as a whole has no field to name.
+        let detail = errors.iter().map(|error| match error.field.as_str() {
+            "" => error.message.clone(),
+            _ => error.to_string(),
+        });
         let detail = detail.collect::<Vec<_>>().join("; ");
         Self {
             errors,
@@ -165,7 +172,7 @@ impl ApiError {
             response.append_header((header::ALLOW, method.as_str()));
         }
         let body = serde_json::to_string(&problem).unwrap_or_default();
-        response.content_type("application/problem+json").body(body)
+        response.content_type(PROBLEM).body(body)
     }
 
     /// RFC 6750: what is wrong with the token.
