@@ -133,8 +133,12 @@ impl Modify for Problems {
                 &mut item.delete,
             ]
         });
-        for operation in operations.flatten() {
-            if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("default")
+        let answers = operations
+            .flatten()
+            .flat_map(|operation| &mut operation.responses.responses);
+        for (status, answer) in answers {
+            if let RefOr::T(answer) = answer
+                && !status.starts_with('2')
                 && let Some(content) = answer.content.swap_remove("application/json")
             {
                 answer.content.insert(PROBLEM.to_owned(), content);
