@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check simulate bench-scheduler bench-start bench-http bench-engine bench-data trajectories metrics weights gates mutants api-fuzz chaos gpu
+.PHONY: help setup build data plugins demo test check simulate bench-scheduler bench-start bench-http bench-events bench-engine bench-data trajectories metrics weights gates mutants api-fuzz chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ bench-start: build ## from POST to the first optimiser step, 1,000 jobs on a war
 
 bench-http: build ## our API beside a bare actix-web handler, under the same load
 	cargo run --quiet --example bench-http
+
+bench-events: build setup ## metric points beside MLflow: written, read whole, read thinned
+	benches/events.sh
 
 simulate: ## a million seeded events with every fault through the scheduler's decisions (EVENTS=20000 SEED=7)
 	cargo run --quiet --release -p stoker-scheduler --example simulate -- $(or $(EVENTS),1000000) $(or $(SEED),1)

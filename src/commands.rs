@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::environment::Environment;
 use crate::keys::Keys;
 use crate::wiring::World;
-use crate::{demo, logging, roles, tenants};
+use crate::{backup, demo, logging, roles, tenants};
 
 /// Trains AI models as jobs: the platform and its client.
 #[derive(Debug, Parser)]
@@ -31,7 +31,7 @@ enum Command {
     Up(Server),
     /// The HTTP API, over Redis, RabbitMQ and object storage.
     Api(Server),
-    /// A scheduler of one pool. Several may run; one leads.
+    /// A scheduler of one pool, and housekeeping. Several may run; one leads.
     Scheduler(Server),
     /// A worker of one pool; with a verb, what operators do with workers.
     #[command(args_conflicts_with_subcommands = true)]
@@ -83,6 +83,14 @@ enum Worker {
 enum Admin {
     /// Make the keys that sign tokens and seal plugins, under the data dir. Give them to each role.
     Init(Server),
+    /// Copy the data dir of a `stoker up`, which may go on meanwhile. The copy is a data dir itself:
+    /// start `stoker up` on it.
+    Backup {
+        /// Where to: a directory that is empty or isn't there.
+        to: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -175,7 +183,11 @@ async fn serve(
         Command::Scheduler(server) => {
             let (config, data_dir) = settings(&server)?;
             let world = World::services(&config, &data_dir).await?;
-            let ended = roles::run_scheduler(&config, &world, roles::until_asked()?).await;
+            let stop = roles::until_asked()?;
+            let (ended, ()) = tokio::join!(
+                roles::run_scheduler(&config, &world, stop.clone()),
+                roles::run_housekeeper(&config, &world, stop)
+            );
             world.close().await;
             ended
         }
@@ -198,6 +210,10 @@ async fn serve(
             let (_, data_dir) = settings(&server)?;
             std::fs::create_dir_all(&data_dir)?;
             Keys::under(&data_dir).ensure()
+        }
+        Command::Admin(Admin::Backup { to, server }) => {
+            let (_, data_dir) = settings(&server)?;
+            backup::run(&data_dir, &to, &Output::new(environment))
         }
         Command::Tenant(Tenant::Create { id, server }) => {
             let (config, data_dir) = settings(&server)?;

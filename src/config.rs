@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) api: stoker_api::Config,
     /// The scheduler.
     pub(crate) scheduler: stoker_scheduler::Config,
+    /// Housekeeping, by `up` and by schedulers.
+    pub(crate) housekeeping: stoker_housekeeper::Config,
     /// The worker.
     pub(crate) worker: stoker_worker::Config,
     /// The log.
@@ -99,6 +101,7 @@ impl Config {
             errors.into_iter().map(move |error| error.under(parent))
         };
         let errors: Vec<FieldError> = under(self.scheduler.validate(), "scheduler")
+            .chain(under(self.housekeeping.validate(), "housekeeping"))
             .chain(under(self.worker.validate(), "worker"))
             .chain(under(self.sources.validate(), "sources"))
             .chain(under(self.notify.validate(), "notify"))

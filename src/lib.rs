@@ -3,6 +3,7 @@
 //! The composition root: it reads the settings, opens the adapters, and hands them to the roles.
 //! One binary is every role and the client; [`launch`] runs it from the demo, benches and tests.
 
+mod backup;
 mod cli;
 mod commands;
 mod config;

@@ -11,11 +11,12 @@ use object_store::signer::Signer;
 use stoker_domain::Clock;
 use stoker_domain::plugin::PluginRole;
 use stoker_domain::port::{
-    Catalog, CompileError, CompiledPlugin, JobStore, PluginCompiler, Telemetry, WorkQueue,
+    Catalog, CompileError, CompiledPlugin, JobStore, PluginCompiler, PointStore, Telemetry,
+    WorkQueue,
 };
 use stoker_infra::{
     DataDir, EmbeddedQueue, EmbeddedStore, ObjectConfig, OutboxRelay, RabbitQueue, RedisStore,
-    SystemClock,
+    SystemClock, TieredPoints,
 };
 
 use crate::config::Config;
@@ -72,7 +73,7 @@ impl World {
         queue: Arc<dyn WorkQueue>,
     ) -> anyhow::Result<Self>
     where
-        S: JobStore + Catalog + Telemetry + 'static,
+        S: JobStore + Catalog + PointStore + 'static,
     {
         let objects = match config.objects.url.as_str() {
             "" => {
@@ -91,7 +92,7 @@ impl World {
             data_dir: data_dir.to_owned(),
             jobs: store.clone(),
             catalog: store.clone(),
-            telemetry: store,
+            telemetry: Arc::new(TieredPoints::new(store, objects.store.clone())),
             queue,
             relay,
             objects: objects.store,

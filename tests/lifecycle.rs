@@ -11,6 +11,7 @@ mod harness;
 use std::time::Duration;
 
 use harness::Bench;
+use stoker::launch::Platform;
 use stoker_domain::job::FailureKind;
 use stoker_domain::pool::PoolSettings;
 use stoker_domain::spec::Priority;
@@ -77,6 +78,39 @@ async fn a_job_that_reaches_its_time_ends_with_a_checkpoint() {
     let run_ms: u64 = of_job.map(|attempt| attempt.used.run_ms).sum();
     assert_eq!(run_ms, ended.used.run_ms);
     bench.platform.stop().await.unwrap();
+}
+
+/// A copy that was made while the platform went on is a platform, where the copy was made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_goes_on_where_it_was_made() {
+    let bench = Bench::embedded().await;
+    let reference = bench.reference().await;
+    let id = bench.in_the_middle().await;
+    let copies = tempfile::tempdir().unwrap();
+    let copy = copies.path().join("copy");
+    let back_up = |to: &std::path::Path| {
+        std::process::Command::new(harness::program())
+            .args(["admin", "backup"])
+            .arg(to)
+            .env("STOKER__DATA_DIR", bench.data_dir())
+            .output()
+            .unwrap()
+    };
+    let done = back_up(&copy);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    assert_eq!(bench.weights(id).await, reference);
+    let again = back_up(&copy);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("isn't empty"));
+    bench.platform.stop().await.unwrap();
+    let platform = Platform::embedded(harness::program(), &copy, &[]).await.unwrap();
+    let client = platform.client().unwrap();
+    let job = client.wait_job(id).await.unwrap();
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.failure);
+    assert_eq!(harness::weights(&job), reference);
+    let events = client.list_events(id, 0, None).await.unwrap().events;
+    assert!(events.iter().map(|event| event.position).eq(0..events.len() as u64));
+    platform.stop().await.unwrap();
 }
 
 /// ClearML's users found a task "stopped" before its abort callback had saved anything.

@@ -8,6 +8,7 @@ use actix_web::{HttpResponse, ResponseError};
 use stoker_domain::port::{StoreError, TransitionFailed};
 use stoker_domain::view::Problem;
 use stoker_domain::{ErrorCode, FieldError};
+use stoker_housekeeper::HousekeepingError;
 
 /// The content type of problems (RFC 9457).
 pub(crate) const PROBLEM: &str = "application/problem+json";
@@ -209,6 +210,15 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Unavailable(_) => Self::unavailable(error),
             StoreError::Corrupt(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<HousekeepingError> for ApiError {
+    fn from(error: HousekeepingError) -> Self {
+        match error {
+            HousekeepingError::Store(error) => error.into(),
+            HousekeepingError::Objects(error) => error.into(),
         }
     }
 }

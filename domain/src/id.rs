@@ -132,6 +132,16 @@ macro_rules! id_type {
             }
         }
 
+        impl $name {
+            /// Where ids that are made at `at` begin: those made before it come before this one.
+            #[must_use]
+            pub fn first_of(at: Timestamp) -> Self {
+                // RFC 9562, version 7: 48 bits of milliseconds, then version, variant and chance.
+                let ms = u128::from(at.as_millis().max(0).unsigned_abs()) & 0xffff_ffff_ffff;
+                Self(Uuid::from_u128(ms << 80 | 0x7 << 76 | 0x2 << 62))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!($prefix, "{}"), self.0.simple())

@@ -183,11 +183,14 @@ pub struct EventList {
     pub next: u64,
 }
 
-/// A page of a job's metric points.
+/// A page of a job's metric points, or a sample of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MetricList {
     /// The points, by metric and step.
     pub points: Vec<Point>,
+    /// Of a sample: how many points each metric has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totals: Option<BTreeMap<String, u64>>,
 }
 
 /// What a model says of rows.

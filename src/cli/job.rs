@@ -63,9 +63,15 @@ pub(crate) enum JobCommand {
         /// From this optimiser step on.
         #[arg(long, default_value_t = 0, value_name = "STEP")]
         from_step: u64,
+        /// Up to this optimiser step.
+        #[arg(long, value_name = "STEP")]
+        to_step: Option<u64>,
         /// Most points.
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", conflicts_with = "sample")]
         limit: Option<u32>,
+        /// Thin the curve to so many points: the first, the last, and what stands out.
+        #[arg(long, value_name = "N")]
+        sample: Option<u32>,
     },
     /// Show what happened to a job.
     Events(Tail),
@@ -183,12 +189,16 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<(), Fa
             id,
             metric,
             from_step,
+            to_step,
             limit,
+            sample,
         } => {
             let query = MetricQuery {
                 metric,
                 from_step,
+                to_step,
                 limit,
+                sample,
             };
             metrics(id, query, session).await
         }
@@ -239,12 +249,20 @@ async fn list(which: List, session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn metrics(id: JobId, query: MetricQuery, session: &Session) -> Result<(), Failure> {
+/// Points of a metric from which its summary is made: the last, the least and the greatest are
+/// among them.
+const SUMMARY_POINTS: u32 = 4;
+
+async fn metrics(id: JobId, mut query: MetricQuery, session: &Session) -> Result<(), Failure> {
+    let summary = !session.output.json() && query.metric.is_none();
+    if summary && query.limit.is_none() {
+        query.sample.get_or_insert(SUMMARY_POINTS);
+    }
     let list = session.client.list_metrics(id, &query).await?;
     match (session.output.json(), query.metric) {
         (true, _) => session.output.document(&list)?,
         (false, Some(_)) => session.output.line(&show::points(&list.points)),
-        (false, None) => session.output.line(&show::metrics(&list.points)),
+        (false, None) => session.output.line(&show::metrics(&list)),
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stoker_domain::diff::TRACE;
 use stoker_domain::job::{Artifact, Event, EventBody, Failure, LetGo, Used};
 use stoker_domain::port::Point;
-use stoker_sdk::view::{JobQuote, JobView, LogLine};
+use stoker_sdk::view::{JobQuote, JobView, LogLine, MetricList};
 
 use super::output::one_line;
 use super::table::{Table, duration, size, time};
@@ -186,19 +186,20 @@ pub(super) fn artifacts(artifacts: &[Artifact]) -> String {
 }
 
 /// Metrics, a line each: how many points, the last, the smallest and the largest.
-pub(super) fn metrics(points: &[Point]) -> String {
+pub(super) fn metrics(list: &MetricList) -> String {
     let mut by_metric: BTreeMap<&str, Vec<&Point>> = BTreeMap::new();
     // The trace is for `stoker job diff`.
-    for point in points.iter().filter(|point| point.metric != TRACE) {
+    for point in list.points.iter().filter(|point| point.metric != TRACE) {
         by_metric.entry(&point.metric).or_default().push(point);
     }
     let mut table = Table::new(["METRIC", "POINTS", "STEP", "LAST", "MIN", "MAX"]);
     for (metric, points) in by_metric {
         let values = || points.iter().map(|point| point.value);
         let last = points.iter().max_by_key(|point| point.step);
+        let total = list.totals.as_ref().and_then(|totals| totals.get(metric));
         table.row([
             metric.to_owned(),
-            points.len().to_string(),
+            total.map_or_else(|| points.len().to_string(), u64::to_string),
             last.map_or_else(String::new, |point| point.step.to_string()),
             last.map_or_else(String::new, |point| number(point.value)),
             number(values().fold(f64::NAN, f64::min)),

@@ -70,6 +70,7 @@ fn command_lines_that_are_documented_are_understood() {
         "job logs -f job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e --server http://x --token t",
         "job events --follow --from 3 job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e",
         "job metrics job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e --metric train.loss --from-step 10",
+        "job metrics job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e --to-step 90 --sample 100",
         "job download job-0190b8e2f5c87d4a9c3e5f6a7b8c9d0e weights.safetensors --out d --force",
         "dataset create digits digits.csv.gz --format csv_gz --header no",
         "dataset preview digits@1 --rows 3",

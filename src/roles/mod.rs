@@ -120,6 +120,18 @@ pub(crate) async fn run_scheduler(
     Ok(())
 }
 
+/// Keeps the store and the object storage tidy until asked to stop.
+pub(crate) async fn run_housekeeper(config: &Config, world: &World, stop: watch::Receiver<bool>) {
+    let ports = stoker_housekeeper::Ports {
+        jobs: world.jobs.clone(),
+        catalog: world.catalog.clone(),
+        telemetry: world.telemetry.clone(),
+        objects: world.objects.clone(),
+        clock: world.clock.clone(),
+    };
+    stoker_housekeeper::run(config.housekeeping.clone(), ports, stop).await;
+}
+
 fn worker_ports(world: &World) -> stoker_worker::Ports {
     stoker_worker::Ports {
         jobs: world.jobs.clone(),

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use stoker_domain::tenant::Role;
 
-use super::{run_notifier, run_scheduler, run_worker, start_api, until_asked, url_of};
+use super::{
+    run_housekeeper, run_notifier, run_scheduler, run_worker, start_api, until_asked, url_of,
+};
 use crate::cli::context;
 use crate::config::Config;
 use crate::keys::Keys;
@@ -33,7 +35,8 @@ pub(crate) async fn run(mut config: Config, data_dir: &Path) -> anyhow::Result<(
     let scheduler = run_scheduler(&config, &world, stop.clone());
     let worker = run_worker(&config, &world, stop.clone());
     let notifier = run_notifier(&config, &world, stop.clone());
-    let (scheduled, worked, notified) = tokio::join!(scheduler, worker, notifier);
+    let housekeeper = run_housekeeper(&config, &world, stop.clone());
+    let (scheduled, worked, notified, ()) = tokio::join!(scheduler, worker, notifier, housekeeper);
     api.stop().await?;
     world.close().await;
     scheduled.and(worked).and(notified)

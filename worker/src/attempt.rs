@@ -211,7 +211,8 @@ impl Attempt {
                 while !spool.send().await && self.control.request() != Request::Stop {
                     tokio::time::sleep(self.shared.config.report).await;
                 }
-                let files = train::files(&self.shared, &self.record, &finished).await;
+                let points = committer.points().await?;
+                let files = train::files(&self.shared, &self.record, &points, &finished).await;
                 let outcome =
                     |artifacts, manifest| finished.outcome(&self.record, artifacts, manifest);
                 committer.succeed(files, outcome).await

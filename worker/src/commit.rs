@@ -7,7 +7,7 @@ use std::time::Duration;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use stoker_domain::job::{Artifact, Checkpoint, Outcome, Transition};
-use stoker_domain::port::{TransitionFailed, transition};
+use stoker_domain::port::{Point, StoreError, TransitionFailed, transition};
 use stoker_domain::{JobId, JobRecord, object};
 
 use crate::control::{Control, Request};
@@ -61,6 +61,27 @@ impl Committer {
             self.wait(&format!("can't write {path}: {error}")).await?;
         }
         Ok(())
+    }
+
+    /// The job's metric points, for as long as it takes to read them.
+    pub(crate) async fn points(&self) -> Result<Vec<Point>, LeaseGone> {
+        let telemetry = &self.ports.telemetry;
+        loop {
+            match telemetry
+                .points(self.job, None, 0..=u64::MAX, usize::MAX)
+                .await
+            {
+                Ok(points) => return Ok(points),
+                Err(StoreError::Corrupt(why)) => {
+                    tracing::error!(job.id = %self.job, why, "metric points can't be read");
+                    return Ok(Vec::new());
+                }
+                Err(error) => {
+                    self.wait(&format!("can't read metric points: {error}"))
+                        .await?
+                }
+            }
+        }
     }
 
     async fn wait(&self, why: &str) -> Result<(), LeaseGone> {

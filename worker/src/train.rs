@@ -10,6 +10,7 @@ use stoker_data::is_by_batch;
 use stoker_domain::diff::TRACE;
 use stoker_domain::job::{Artifact, EngineIdentity, Failure, FailureKind, JobRecord, Outcome};
 use stoker_domain::model::{CARD_FILE, MODEL_FILE, ModelRecord, RECORD_VERSION, WEIGHTS_FILE};
+use stoker_domain::port::Point;
 use stoker_domain::spec::{Loss, MetricSpec, PreprocessSpec};
 use stoker_domain::worker::Progress;
 use stoker_domain::{Clock, FieldError, Ref, Timestamp, object};
@@ -31,7 +32,7 @@ use crate::plugin_steps::{PluginMetric, PluginTransform};
 use crate::spool::{Spool, json_lines};
 
 /// Most points of one training metric: longer runs report every n-th step.
-const POINTS_MAX: u64 = 10_000;
+const POINTS_MAX: u64 = 100_000;
 /// Milliseconds between two reports of progress.
 const PROGRESS_EVERY_MS: u64 = 50;
 
@@ -377,14 +378,9 @@ impl Observer for Watching<'_> {
 pub(crate) async fn files<'a>(
     shared: &Shared,
     job: &JobRecord,
+    points: &[Point],
     finished: &'a Finished,
 ) -> Vec<(&'a str, Vec<u8>)> {
-    let points = shared
-        .ports
-        .telemetry
-        .points(job.id, None, 0, usize::MAX)
-        .await
-        .unwrap_or_default();
     let environment = serde_json::json!({
         "engine_build": stoker_engine::build(),
         "device_class": stoker_engine::device_class(),
@@ -402,7 +398,7 @@ pub(crate) async fn files<'a>(
             serde_json::to_vec(&finished.model).unwrap_or_default(),
         ),
         (CARD_FILE, card::write(finished).into_bytes()),
-        ("metrics.jsonl", json_lines(&points)),
+        ("metrics.jsonl", json_lines(points)),
         ("log.jsonl", log(shared, job).await),
         ("spec.json", json(serde_json::to_vec_pretty(&job.spec))),
         (

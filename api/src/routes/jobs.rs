@@ -200,19 +200,10 @@ pub(super) async fn remove(
     record: &JobRecord,
 ) -> Result<(), ApiError> {
     let ports = &authorized.ports;
-    // The record goes last, so that a removal that was cut off can be repeated.
-    let prefix = object_store::path::Path::from(object::job(record.id));
-    let objects = ports.objects.list(Some(&prefix));
-    let locations = objects.map_ok(|found| found.location).boxed();
-    ports
-        .objects
-        .delete_stream(locations)
-        .try_for_each(|_| async { Ok(()) })
-        .await?;
-    ports.telemetry.delete_points(record.id).await?;
     let before = json!({ "state": record.state, "name": record.spec.name });
     let target = format!("job {}", record.id);
     let audit = authorized.audit("delete_job", target, before, Value::Null);
-    ports.jobs.delete_job(record.id, &[audit]).await?;
+    let stores = (&*ports.jobs, &*ports.telemetry, &*ports.objects);
+    stoker_housekeeper::delete_job(stores, record.id, &[audit]).await?;
     Ok(())
 }

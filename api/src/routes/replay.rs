@@ -124,7 +124,11 @@ pub(crate) async fn diff_jobs(
     };
     let telemetry = &authorized.ports.telemetry;
     let max = authorized.config.points_max;
-    let trace = telemetry.points(a.id, Some(TRACE), 0, max).await?;
-    let other = telemetry.points(b.id, Some(TRACE), 0, max).await?;
+    let trace = telemetry
+        .points(a.id, Some(TRACE), 0..=u64::MAX, max)
+        .await?;
+    let other = telemetry
+        .points(b.id, Some(TRACE), 0..=u64::MAX, max)
+        .await?;
     Ok(web::Json(JobDiff::of(&a, &b, [&trace, &other])))
 }

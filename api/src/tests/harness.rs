@@ -12,7 +12,7 @@ use stoker_domain::port::{CatalogKind, JobFilter, JobStore, transition};
 use stoker_domain::tenant::Role;
 use stoker_domain::time::Clock;
 use stoker_domain::{JobId, TenantId};
-use stoker_infra::{EmbeddedStore, RemoteSources, SealedVault, SourcesConfig};
+use stoker_infra::{EmbeddedStore, RemoteSources, SealedVault, SourcesConfig, TieredPoints};
 use tempfile::TempDir;
 
 use super::ports::{FakeClock, FakeCompiler, FakeExplainer, FakePredictor, FakeSigner, Recorder};
@@ -129,7 +129,7 @@ impl TestApp {
         let mut ports = Ports {
             jobs: Arc::new(store.clone()),
             catalog: Arc::new(store.clone()),
-            telemetry: Arc::new(store.clone()),
+            telemetry: Arc::new(TieredPoints::new(Arc::new(store.clone()), objects.clone())),
             objects: objects.clone(),
             signer: Some(Arc::new(FakeSigner)),
             compiler: compiler.clone(),

@@ -3,7 +3,7 @@
 use object_store::{ObjectStoreExt, PutPayload};
 use serde_json::{Value, json};
 use stoker_domain::job::{Failure, FailureKind, Transition};
-use stoker_domain::port::{JobStore, Point, Telemetry};
+use stoker_domain::port::{JobStore, Point};
 use stoker_domain::tenant::Role;
 use stoker_domain::view::LogLine;
 use stoker_domain::worker::Progress;
@@ -314,7 +314,11 @@ async fn metrics_are_listed_by_metric_and_step() {
         value: 0.5,
     };
     let points = [point("a", 1), point("a", 2), point("b", 1)];
-    app.store.append_points(id, token, &points).await.unwrap();
+    app.ports
+        .telemetry
+        .append_points(id, token, &points)
+        .await
+        .unwrap();
     let path = format!("/v1/jobs/{id}/metrics");
     let all = app.get(&path).await.expect(200).json();
     assert_eq!(all["points"].as_array().unwrap().len(), 3);
@@ -328,6 +332,43 @@ async fn metrics_are_listed_by_metric_and_step() {
     );
     let one = app.get(&format!("{path}?limit=1")).await.json();
     assert_eq!(one["points"].as_array().unwrap().len(), 1);
+    let early = app.get(&format!("{path}?to_step=1")).await.json();
+    assert_eq!(early["points"].as_array().unwrap().len(), 2);
+    app.ports.telemetry.compact(id).await.unwrap();
+    assert_eq!(app.get(&path).await.expect(200).json(), all);
+}
+
+#[tokio::test]
+async fn a_sample_of_a_long_curve_keeps_its_ends_and_tells_its_length() {
+    let app = TestApp::start().await;
+    let id = app.submitted().await;
+    let token = app.run(id).await;
+    let points: Vec<_> = (1..=3_000_u32)
+        .map(|step| Point {
+            metric: "train.loss".to_owned(),
+            step: step.into(),
+            value: 1.0 / f64::from(step),
+        })
+        .collect();
+    let telemetry = &app.ports.telemetry;
+    telemetry.append_points(id, token, &points).await.unwrap();
+    let path = format!("/v1/jobs/{id}/metrics");
+    let sampled = app.get(&format!("{path}?sample=50")).await.expect(200);
+    let sampled = sampled.json();
+    assert_eq!(sampled["totals"], json!({ "train.loss": 3_000 }));
+    let kept = sampled["points"].as_array().unwrap();
+    assert!((25..=50).contains(&kept.len()), "{} points", kept.len());
+    assert_eq!(kept[0]["step"], 1);
+    assert_eq!(kept[kept.len() - 1]["step"], 3_000);
+    for (query, field) in [
+        ("sample=3", "sample"),
+        ("sample=10001", "sample"),
+        ("sample=50&limit=9", "limit"),
+        ("from_step=5&to_step=4", "to_step"),
+    ] {
+        let refused = app.get(&format!("{path}?{query}")).await;
+        refused.expect_problem(400, "invalid_input", field);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Ports that do what a test needs.
 
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use stoker_domain::plugin::PluginRole;
 use stoker_domain::port::{
     Catalog, CatalogKind, CompileError, CompiledPlugin, Creation, Document, Entry, Expect,
     Explainer, Guard, Idempotency, JobFilter, JobPage, JobStore, LeaseAnswer, LeaseView,
-    OutboxEntry, PluginCompiler, Point, PredictError, Predictor, Put, Relay, StoreError,
+    OutboxEntry, PluginCompiler, Point, PredictError, Predictor, Put, Relay, Sample, StoreError,
     Submission, Telemetry, Update,
 };
 use stoker_domain::time::{Clock, Timestamp};
@@ -168,9 +169,24 @@ impl Telemetry for Panicking {
         &self,
         _: JobId,
         _: Option<&str>,
-        _: u64,
+        _: RangeInclusive<u64>,
         _: usize,
     ) -> Result<Vec<Point>, StoreError> {
+        unimplemented!("secret detail")
+    }
+    async fn sample(
+        &self,
+        _: JobId,
+        _: Option<&str>,
+        _: RangeInclusive<u64>,
+        _: usize,
+    ) -> Result<Sample, StoreError> {
+        unimplemented!("secret detail")
+    }
+    async fn jobs_to_compact(&self, _: Option<JobId>, _: usize) -> Result<Vec<JobId>, StoreError> {
+        unimplemented!("secret detail")
+    }
+    async fn compact(&self, _: JobId) -> Result<(), StoreError> {
         unimplemented!("secret detail")
     }
     async fn delete_points(&self, _: JobId) -> Result<(), StoreError> {
@@ -241,6 +257,9 @@ impl Catalog for Away {
 
 #[async_trait]
 impl JobStore for Away {
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        away()
+    }
     async fn create_job(&self, _: &Change, _: &Idempotency) -> Result<Creation, StoreError> {
         away()
     }

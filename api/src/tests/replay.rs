@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use stoker_domain::diff::TRACE;
-use stoker_domain::port::{CatalogKind, Point, Telemetry};
+use stoker_domain::port::{CatalogKind, Point};
 
 use super::artifacts::succeeded;
 use super::harness::{Answer, SPEC, TestApp, send};
@@ -78,7 +78,11 @@ async fn a_diff_names_fields_and_the_first_interval() {
             value,
         };
         let points = [point(1, 1.0), point(2, 2.0), point(3, last)];
-        app.store.append_points(job, 1, &points).await.unwrap();
+        app.ports
+            .telemetry
+            .append_points(job, 1, &points)
+            .await
+            .unwrap();
     }
     let diff = app.get(&format!("/v1/jobs/{id}/diff?with={other}")).await;
     let diff = diff.expect(200).json();

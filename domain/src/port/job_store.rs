@@ -192,6 +192,9 @@ pub trait JobStore: Send + Sync {
         limit: usize,
     ) -> Result<JobPage, StoreError>;
 
+    /// Tenants that have jobs, or had some.
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError>;
+
     /// The pool's jobs that are queued or hold a lease, oldest first.
     async fn active_jobs(&self, pool: &PoolName) -> Result<Vec<JobRecord>, StoreError>;
 

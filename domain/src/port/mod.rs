@@ -27,7 +27,7 @@ pub use plugin_compiler::{CompileError, CompiledPlugin, PluginCompiler};
 pub use predictor::{PredictError, Predictor};
 pub use relay::Relay;
 pub use sources::{OpenSource, SourceError, SourceRequest, Sources};
-pub use telemetry::{Point, Telemetry};
+pub use telemetry::{Point, PointStore, SAMPLE_MIN, Sample, StoredPoint, Telemetry};
 pub use vault::{Vault, VaultError};
 pub use work_queue::{
     Acknowledge, Deliveries, Delivery, Message, QueueError, QueueName, WorkQueue,

@@ -5,18 +5,20 @@
 )]
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::local::LocalFileSystem;
 use stoker_domain::PoolName;
 use stoker_domain::job::Transition;
 use stoker_domain::port::{
-    Catalog, CatalogKind, Creation, Expect, JobStore, Message, Point, QueueName, Telemetry,
+    Catalog, CatalogKind, Creation, Expect, JobStore, Message, Point, PointStore, QueueName,
     WorkQueue,
 };
 use stoker_domain::testkit::fixture::{
     guard, holder, job, pool, request, running, step, submit, submitted, tenant,
 };
-use stoker_infra::{DataDir, EmbeddedQueue, EmbeddedStore, SetupError};
+use stoker_infra::{DataDir, EmbeddedQueue, EmbeddedStore, SetupError, TieredPoints};
 use tempfile::TempDir;
 
 async fn open_store() -> (EmbeddedStore, TempDir) {
@@ -43,8 +45,20 @@ mod catalog {
     stoker_domain::catalog_suite!(super::open_store);
 }
 
+mod points {
+    stoker_domain::point_store_suite!(super::open_store);
+}
+
+/// The telemetry over a store and a directory of files; four points more, and it spills.
+async fn open_points() -> (TieredPoints, TempDir) {
+    let (store, dir) = open_store().await;
+    let files = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
+    let points = TieredPoints::new(Arc::new(store), Arc::new(files));
+    (points.spill_after(4), dir)
+}
+
 mod telemetry {
-    stoker_domain::telemetry_suite!(super::open_store);
+    stoker_domain::telemetry_suite!(super::open_points);
 }
 
 mod work_queue {
@@ -86,7 +100,14 @@ async fn what_was_written_is_there_after_reopening() {
     assert_eq!(store.events(id, 0, 10).await, events);
     assert_eq!(store.outbox(10).await, outbox);
     assert_eq!(store.leases(&pool("default")).await.unwrap().len(), 1);
-    assert_eq!(store.points(id, None, 0, 10).await.unwrap(), points);
+    assert_eq!(
+        store
+            .stored_points(id, "loss", 0..=9, 10)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     let entry = store.get(CatalogKind::Dataset, &acme, "a@1").await.unwrap();
     assert_eq!(entry.unwrap().value, value);
     let again = store

@@ -6,14 +6,16 @@
     reason = "this is test code: a panic is a failed test"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::memory::InMemory;
 use stoker_domain::JobId;
-use stoker_domain::port::{JobStore, StoreError};
+use stoker_domain::port::{JobStore, Point, PointStore, StoreError};
 use stoker_domain::testkit::fixture::{job, request, running, submitted};
 use stoker_domain::time::Millis;
 use stoker_infra::testing::Redis;
-use stoker_infra::{RedisConfig, RedisStore, SetupError};
+use stoker_infra::{RedisConfig, RedisStore, SetupError, TieredPoints};
 
 fn config(redis: &Redis) -> RedisConfig {
     RedisConfig {
@@ -51,8 +53,21 @@ mod catalog {
     stoker_domain::catalog_suite!(super::open);
 }
 
+mod points {
+    stoker_domain::point_store_suite!(super::open);
+}
+
+/// The telemetry over the server and files of its own.
+async fn open_points() -> (TieredPoints, ()) {
+    let (store, ()) = open().await;
+    (
+        TieredPoints::new(Arc::new(store), Arc::new(InMemory::new())),
+        (),
+    )
+}
+
 mod telemetry {
-    stoker_domain::telemetry_suite!(super::open);
+    stoker_domain::telemetry_suite!(super::open_points);
 }
 
 /// Repeats until it is answered.
@@ -182,6 +197,37 @@ async fn keys_of_a_later_version_are_refused() {
         matches!(refused, SetupError::Newer { found: 99, .. }),
         "{refused}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_earlier_version_are_brought_up_to_date() {
+    let redis = shared_redis().await;
+    let config = config(redis);
+    let store = RedisStore::connect(&config).await.unwrap();
+    let id = submitted(&store, "digits").await;
+    let points = [Point {
+        metric: "loss".to_owned(),
+        step: 1,
+        value: 0.5,
+    }];
+    store.append_points(id, 1, &points).await.unwrap();
+    let known = (store.tenants().await, store.jobs_with_points(None, 9).await);
+    // As form 1 left it.
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let key = |name: &str| format!("{{{}}}:{name}", config.key_prefix);
+    let mut older = redis::pipe();
+    older
+        .set(key("form"), 1)
+        .del(key("tenants"))
+        .del(key("jobs-with-points"));
+    older.exec_async(&mut connection).await.unwrap();
+    assert_eq!(store.tenants().await, Ok(Vec::new()));
+    for _ in 0..2 {
+        let store = RedisStore::connect(&config).await.unwrap();
+        let again = (store.tenants().await, store.jobs_with_points(None, 9).await);
+        assert_eq!(again, known);
+    }
 }
 
 #[tokio::test]

@@ -41,8 +41,13 @@ pub struct MetricQuery {
     pub metric: Option<String>,
     /// From this optimiser step on.
     pub from_step: u64,
-    /// Most points; the server's choice when absent.
+    /// Up to this optimiser step; to the last when absent.
+    pub to_step: Option<u64>,
+    /// Most points; the server's choice when absent. Not with `sample`.
     pub limit: Option<u32>,
+    /// Whole curves, thinned to so many points each: the first, the last, and what stands out
+    /// between them.
+    pub sample: Option<u32>,
 }
 
 /// What if a job were different.
@@ -300,7 +305,9 @@ impl Client {
         let pairs = [
             ("metric", query.metric.clone()),
             ("from_step", Some(query.from_step.to_string())),
+            ("to_step", query.to_step.map(|step| step.to_string())),
             ("limit", query.limit.map(|limit| limit.to_string())),
+            ("sample", query.sample.map(|most| most.to_string())),
         ];
         page::set_query(&mut url, pairs);
         self.fetch(&Call::get(url)).await

@@ -139,6 +139,10 @@ pub async fn tenants_see_only_their_own(store: &dyn JobStore) {
         .await
         .unwrap();
     assert!(page.jobs.is_empty() && page.next.is_none());
+    assert_eq!(
+        store.tenants().await.unwrap(),
+        [tenant("acme"), tenant("other")]
+    );
 }
 
 /// Those that are queued or hold a lease, and no others.

@@ -99,6 +99,29 @@ fn prepare(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
     ))
 }
 
+/// Copies a file, as it is at one moment, to a new one.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), SetupError> {
+    let failed = |error: rusqlite::Error| SetupError::File {
+        path: from.to_owned(),
+        message: error.to_string(),
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(from, flags).map_err(failed)?;
+    connection
+        .execute_batch(&format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS};"))
+        .map_err(failed)?;
+    let target = to.to_string_lossy();
+    connection
+        .execute("VACUUM INTO ?1", [target.as_ref()])
+        .map_err(failed)?;
+    // SQLite doesn't wait for the disk here.
+    let written = std::fs::File::open(to).and_then(|file| file.sync_all());
+    written.map_err(|error| SetupError::File {
+        path: to.to_owned(),
+        message: error.to_string(),
+    })
+}
+
 /// A connection that only reads.
 pub(super) fn open_reader(path: &PathBuf) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

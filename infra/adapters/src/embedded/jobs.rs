@@ -100,6 +100,23 @@ impl JobStore for EmbeddedStore {
             .await
     }
 
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        self.read(move |db| {
+            // From one tenant to the next, so that not every job is looked at.
+            let sql = "WITH RECURSIVE found(tenant) AS (
+                           SELECT min(tenant) FROM job UNION ALL
+                           SELECT (SELECT min(tenant) FROM job WHERE tenant > found.tenant)
+                           FROM found WHERE found.tenant IS NOT NULL)
+                       SELECT tenant FROM found WHERE tenant IS NOT NULL";
+            let names = workers::texts(db, sql, [])?;
+            let tenants = names.iter().map(|name| name.parse::<TenantId>());
+            tenants
+                .collect::<Result<_, _>>()
+                .map_err(|error| StoreError::Corrupt(error.to_string()))
+        })
+        .await
+    }
+
     async fn active_jobs(&self, pool: &PoolName) -> Result<Vec<JobRecord>, StoreError> {
         let pool = pool.to_string();
         self.read(move |db| {

@@ -11,10 +11,10 @@ mod database;
 mod jobs;
 mod leadership;
 mod loans;
+mod points;
 mod queue;
 mod reader;
 mod store;
-mod telemetry;
 mod workers;
 mod writer;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::database::{Database, Schema, Sync};
+use super::database::{self, Database, Schema, Sync};
 use crate::clock::SystemClock;
 use crate::setup::SetupError;
 
@@ -59,7 +59,7 @@ const POINTS: Schema = Schema {
 };
 
 /// The embedded [`JobStore`](stoker_domain::port::JobStore),
-/// [`Catalog`](stoker_domain::port::Catalog) and [`Telemetry`](stoker_domain::port::Telemetry).
+/// [`Catalog`](stoker_domain::port::Catalog) and [`PointStore`](stoker_domain::port::PointStore).
 /// Clones share it; it is closed with the last.
 ///
 /// One process at a time: lock the directory by [`crate::DataDir`] first.
@@ -84,5 +84,19 @@ impl EmbeddedStore {
             points: Arc::new(Database::open(&path.with_extension("points.db"), &POINTS)?),
             clock: SystemClock::new(),
         })
+    }
+
+    /// Copies the files of the store at `path` to new ones at `to`, each as it is at one moment, the
+    /// jobs' first. The store may be in use, by another process too.
+    ///
+    /// # Errors
+    /// [`SetupError::File`] when a file can't be read, or written anew.
+    pub fn back_up(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), SetupError> {
+        let (path, to) = (path.as_ref(), to.as_ref());
+        database::copy(path, to)?;
+        database::copy(
+            &path.with_extension("points.db"),
+            &to.with_extension("points.db"),
+        )
     }
 }

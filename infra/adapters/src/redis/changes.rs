@@ -25,6 +25,7 @@ impl RedisStore {
             .key(self.keys.active(record.pool()))
             .key(self.keys.events(record.id));
         self.outbox_keys(&mut call, record.id);
+        call.key(self.keys.tenants());
         call.arg(&idempotency.body_blake3)
             .arg(&idempotency.answer)
             .arg(REMEMBERED_MS)
@@ -33,7 +34,8 @@ impl RedisStore {
             .arg(record.revision)
             .arg(record.token)
             .arg(record.state.as_str())
-            .arg(record.pool().as_str());
+            .arg(record.pool().as_str())
+            .arg(record.tenant.as_str());
         self.rest(&mut call, &encoded);
         let answer: Vec<String> = self.script(&call).await?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -1,15 +1,12 @@
 //! How to reach Redis, and whether it keeps what it confirms.
 
 use redis::aio::ConnectionManager;
-use redis::{Cmd, ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError};
 use secrecy::SecretString;
 use serde::Deserialize;
 use stoker_domain::time::Millis;
 
 use crate::setup::SetupError;
-
-/// Newest form of the stored keys that this version knows.
-const FORM: i64 = 1;
 
 /// How to reach Redis.
 #[derive(Debug, Clone, Deserialize)]
@@ -106,24 +103,4 @@ async fn setting_of(
         Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Marks the keys' form, and refuses that of a later version.
-pub(super) async fn check_form(
-    connection: &mut ConnectionManager,
-    key: &str,
-) -> Result<(), SetupError> {
-    let asked = async {
-        Cmd::set_nx(key, FORM).exec_async(connection).await?;
-        Cmd::get(key).query_async::<i64>(connection).await
-    };
-    let found = asked.await.map_err(|error| server(&error))?;
-    if found > FORM {
-        return Err(SetupError::Newer {
-            place: "redis".to_owned(),
-            found,
-            known: FORM,
-        });
-    }
-    Ok(())
 }

@@ -97,6 +97,15 @@ impl JobStore for RedisStore {
         Ok(page)
     }
 
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        let mut names: Vec<String> = self.command(&Cmd::smembers(self.keys.tenants())).await?;
+        names.sort_unstable();
+        let tenants = names.iter().map(|name| name.parse::<TenantId>());
+        tenants
+            .collect::<Result<_, _>>()
+            .map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+
     async fn active_jobs(&self, pool: &PoolName) -> Result<Vec<JobRecord>, StoreError> {
         let ids: Vec<String> = self
             .command(&Cmd::zrange(self.keys.active(pool), 0, -1))
@@ -283,7 +292,7 @@ impl RedisStore {
     }
 }
 
-fn job_ids(ids: &[String]) -> Result<Vec<JobId>, StoreError> {
+pub(super) fn job_ids(ids: &[String]) -> Result<Vec<JobId>, StoreError> {
     let ids = ids.iter().map(|id| id.parse::<JobId>());
     ids.collect::<Result<_, _>>()
         .map_err(|error| StoreError::Corrupt(error.to_string()))

@@ -32,7 +32,17 @@ impl Keys {
 
     /// Sorted set of ids, by id.
     pub(super) fn jobs(&self, tenant: &TenantId) -> String {
-        format!("{}:jobs:{tenant}", self.prefix)
+        format!("{}{tenant}", self.jobs_of_any())
+    }
+
+    /// What [`Keys::jobs`] begins with.
+    pub(super) fn jobs_of_any(&self) -> String {
+        format!("{}:jobs:", self.prefix)
+    }
+
+    /// Set of the tenants that have jobs, or had some.
+    pub(super) fn tenants(&self) -> String {
+        format!("{}:tenants", self.prefix)
     }
 
     /// Sorted set of ids, by id.
@@ -91,8 +101,18 @@ impl Keys {
         format!("{}:points:{job}:{metric}", self.prefix)
     }
 
+    /// Sorted set of ids, by id.
+    pub(super) fn jobs_with_points(&self) -> String {
+        format!("{}:jobs-with-points", self.prefix)
+    }
+
     /// Set of the metrics that have points.
     pub(super) fn metrics(&self, job: JobId) -> String {
-        format!("{}:metrics:{job}", self.prefix)
+        format!("{}{job}", self.metrics_of_any())
+    }
+
+    /// What [`Keys::metrics`] begins with.
+    pub(super) fn metrics_of_any(&self) -> String {
+        format!("{}:metrics:", self.prefix)
     }
 }

@@ -4,10 +4,11 @@
 mod catalog;
 mod changes;
 mod config;
+mod form;
 mod jobs;
 mod keys;
+mod points;
 mod script;
-mod telemetry;
 
 use std::future::Future;
 use std::time::Duration;
@@ -32,7 +33,7 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 const RECONNECTS_MAX: usize = 3;
 
 /// The [`JobStore`](stoker_domain::port::JobStore), [`Catalog`](stoker_domain::port::Catalog) and
-/// [`Telemetry`](stoker_domain::port::Telemetry) over Redis. Clones share one connection, which
+/// [`PointStore`](stoker_domain::port::PointStore) over Redis. Clones share one connection, which
 /// comes back by itself.
 #[derive(Clone)]
 pub struct RedisStore {
@@ -71,7 +72,7 @@ impl RedisStore {
             .map_err(|error| config::server(&error))?;
         let keys = Keys::new(&config.key_prefix);
         config::check_durability(&mut connection, config).await?;
-        config::check_form(&mut connection, &keys.form()).await?;
+        form::check(&mut connection, &keys).await?;
         Ok(Self {
             connection,
             keys,

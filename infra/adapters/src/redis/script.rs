@@ -20,6 +20,7 @@ scripts! {
     OUTBOX = "outbox.lua",
     OUTBOX_DONE = "outbox_done.lua",
     PUT_DOCUMENT = "put_document.lua",
+    REMOVE_POINTS = "remove_points.lua",
     REMOVE_WORKER = "remove_worker.lua",
     RENEW = "renew.lua",
     RESIGN = "resign.lua",
