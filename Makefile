@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 STOKER := $(CARGO_TARGET_DIR)/debug/stoker
 .DEFAULT_GOAL := help
-.PHONY: help setup build data plugins demo test check simulate bench-scheduler bench-start bench-http bench-events bench-engine bench-data trajectories metrics weights gates mutants api-fuzz chaos gpu
+.PHONY: help setup build data plugins demo test check simulate bench-scheduler bench-start bench-http bench-submit bench-events bench-engine bench-data trajectories metrics weights gates mutants api-fuzz chaos gpu
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ bench-start: build ## from POST to the first optimiser step, 1,000 jobs on a war
 
 bench-http: build ## our API beside a bare actix-web handler, under the same load
 	cargo run --quiet --example bench-http
+
+bench-submit: build ## jobs submitted a second, beside the raw limit, Celery and Ray
+	benches/submit.sh
 
 bench-events: build setup ## metric points beside MLflow: written, read whole, read thinned
 	benches/events.sh
@@ -69,8 +72,8 @@ mutants: ## break the engine's orders of summation, one at a time; each must be 
 api-fuzz: build ## what the OpenAPI document allows, and what it doesn't, by schemathesis (SECONDS_MAX=60 SEED=7)
 	infra/api-fuzz.sh $(STOKER)
 
-chaos: build plugins setup ## kill every process in mid-run; the weights must be those of the undisturbed run
-	infra/with-venv.sh cargo test --test chaos -- --nocapture
+chaos: build setup ## jobs while processes, servers, networks and clocks break (JOBS=1000 SEED=7)
+	infra/with-venv.sh cargo run --quiet --example chaos -- $(or $(JOBS),1000) $(SEED)
 
 gpu: ## the engine's suites on a real GPU
 	@echo "there is no CUDA device yet: the engine runs on the CPU" && exit 1

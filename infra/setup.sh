@@ -9,6 +9,7 @@ missing=""
 command -v cc >/dev/null || missing="$missing build-essential"
 command -v cmake >/dev/null || missing="$missing cmake"
 command -v redis-server >/dev/null || missing="$missing redis-server"
+[ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ] || missing="$missing faketime"
 command -v rabbitmq-server >/dev/null || [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server"
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
