@@ -20,7 +20,11 @@ const TELL_EVERY: u64 = 1_000;
 pub(crate) fn run(from: &Path, to: &Path, output: &Output) -> anyhow::Result<()> {
     let store = from.join("stoker.db");
     let found = store.exists();
-    ensure!(found, "{} isn't there: `stoker up` has a store in its data dir; with Redis, copy what Redis saves", store.display());
+    ensure!(
+        found,
+        "{} isn't there: `stoker up` has a store in its data dir; with Redis, copy what Redis saves",
+        store.display()
+    );
     fs::create_dir_all(to).with_context(|| format!("can't make {}", to.display()))?;
     let mut inside = fs::read_dir(to).with_context(|| format!("can't read {}", to.display()))?;
     ensure!(inside.next().is_none(), "{} isn't empty", to.display());

@@ -101,15 +101,24 @@ async fn a_backup_goes_on_where_it_was_made() {
     assert!(done.status.success(), "{said}");
     assert_eq!(bench.weights(id).await, reference);
     let again = back_up(&copy);
-    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("isn't empty"));
+    assert!(
+        !again.status.success() && String::from_utf8_lossy(&again.stderr).contains("isn't empty")
+    );
     bench.platform.stop().await.unwrap();
-    let platform = Platform::embedded(harness::program(), &copy, &[]).await.unwrap();
+    let platform = Platform::embedded(harness::program(), &copy, &[])
+        .await
+        .unwrap();
     let client = platform.client().unwrap();
     let job = client.wait_job(id).await.unwrap();
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.failure);
     assert_eq!(harness::weights(&job), reference);
     let events = client.list_events(id, 0, None).await.unwrap().events;
-    assert!(events.iter().map(|event| event.position).eq(0..events.len() as u64));
+    assert!(
+        events
+            .iter()
+            .map(|event| event.position)
+            .eq(0..events.len() as u64)
+    );
     platform.stop().await.unwrap();
 }
 

@@ -77,14 +77,19 @@ impl Fleet {
         }
         for (setting, secret) in [
             ("STOKER__OBJECTS__ACCESS_KEY_ID", &objects.access_key_id),
-            ("STOKER__OBJECTS__SECRET_ACCESS_KEY", &objects.secret_access_key),
+            (
+                "STOKER__OBJECTS__SECRET_ACCESS_KEY",
+                &objects.secret_access_key,
+            ),
         ] {
             let secret = secret.as_ref().context("a key of S3")?;
             environment.push((setting.to_owned(), secret.expose_secret().to_owned()));
         }
         environment.push(("STOKER__OBJECTS__URL".to_owned(), objects.url));
         environment.push(("STOKER__OBJECTS__ALLOW_HTTP".to_owned(), "true".to_owned()));
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?
+            .local_addr()?
+            .port();
         environment.push(("STOKER__API__BIND".to_owned(), format!("127.0.0.1:{port}")));
         let process = |name, verb| Process {
             name,
@@ -117,7 +122,10 @@ impl Fleet {
     }
 
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(ClientConfig::new(&self.url, self.token.trim()))?)
+        Ok(Client::new(ClientConfig::new(
+            &self.url,
+            self.token.trim(),
+        ))?)
     }
 
     /// Object storage, reached without the proxy.
@@ -209,7 +217,9 @@ impl Fleet {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(START, ready).await.context("the API doesn't get ready")
+        tokio::time::timeout(START, ready)
+            .await
+            .context("the API doesn't get ready")
     }
 
     /// Lets all be well again: the network, the clocks, and every process.

@@ -62,7 +62,10 @@ async fn main() -> anyhow::Result<()> {
     for number in 0..SPECS {
         let job = client.create_job_toml(&spec(number)).await?;
         let job = client.wait_job(job.id).await?;
-        references.insert(number, verdict::weights(&job).context("the undisturbed job failed")?);
+        references.insert(
+            number,
+            verdict::weights(&job).context("the undisturbed job failed")?,
+        );
     }
     println!("{SPECS} jobs ran undisturbed; now it begins");
 

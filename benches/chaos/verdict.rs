@@ -45,7 +45,9 @@ impl Verdict {
 /// The hash of a job's weights, if it succeeded.
 pub(crate) fn weights(job: &JobView) -> Option<String> {
     let artifacts = &job.result.as_ref()?.artifacts;
-    let file = artifacts.iter().find(|file| file.name == "weights.safetensors")?;
+    let file = artifacts
+        .iter()
+        .find(|file| file.name == "weights.safetensors")?;
     Some(file.blake3.clone())
 }
 
@@ -69,9 +71,14 @@ pub(crate) async fn of(
     for (id, number) in submitted {
         let job = client.get_job(*id).await?;
         let events: Vec<_> = client.events(*id, 0).try_collect().await?;
-        let dense = events.iter().map(|event| event.position).eq(0..events.len() as u64);
+        let dense = events
+            .iter()
+            .map(|event| event.position)
+            .eq(0..events.len() as u64);
         verdict.gaps += u64::from(!dense);
-        let ends = events.iter().filter(|event| event.body.type_name() == "succeeded");
+        let ends = events
+            .iter()
+            .filter(|event| event.body.type_name() == "succeeded");
         if job.state == JobState::Succeeded && ends.count() == 1 {
             verdict.succeeded_once += 1;
         } else {

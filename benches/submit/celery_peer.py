@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from datetime import timezone
 
 from celery import Celery
@@ -103,6 +104,8 @@ def work(app):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+    # It warns those who are root.
+    warnings.simplefilter("ignore")
     app.worker_main(["worker", "-Q", NOOP, "-c", "2", "-l", "error", "--without-gossip", "--without-mingle"])
 
 

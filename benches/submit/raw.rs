@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use crate::CONNECTIONS;
 
-/// What publishes most, of 1, 4 and 64.
+/// Confirms are waited for on each of them apart.
 const CHANNELS: usize = 4;
 const QUEUE: &str = "raw";
 const JOBS: &str = "raw:jobs";

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use stoker_domain::audit::id_from;
 use stoker_domain::job::{Checkpoint, Transition};
 use stoker_domain::port::{Catalog, CatalogKind, Expect, JobStore, Point, transition};
@@ -179,8 +179,12 @@ async fn a_job_is_kept_for_its_time_from_its_end() {
     }
     assert_eq!(place.points(old).await, 0);
     assert!(place.keys().await.is_empty());
-    let told = (place.store).list(CatalogKind::Audit, &tenant("acme"), "", None, 9);
-    let told = told.await.unwrap();
+    let acme = tenant("acme");
+    let told = place
+        .store
+        .list(CatalogKind::Audit, &acme, "", None, 9)
+        .await;
+    let told = told.unwrap();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].value["action"], "expire_job");
     assert_eq!(told[0].value["target"], format!("job {old}"));
@@ -199,7 +203,7 @@ async fn audit_entries_and_usage_are_kept_for_their_time() {
             let key = format!("{}-{name}", id_from(now.plus_millis(ms)));
             let put = place
                 .store
-                .put(kind, &acme, &key, &json!({}), Expect::Absent, &[]);
+                .put(kind, &acme, &key, &Value::Null, Expect::Absent, &[]);
             put.await.unwrap();
         }
     }

@@ -2,12 +2,11 @@
 
 use actix_web::{HttpResponse, delete, get, post, web};
 use futures::future::try_join_all;
-use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use stoker_domain::job::{JobRecord, JobState, LetGo, Transition, TransitionError};
 use stoker_domain::port::{Document, JobFilter, TransitionFailed, transition_with};
 use stoker_domain::view::{JobList, JobView, Problem};
-use stoker_domain::{ErrorCode, FieldError, JobId, object};
+use stoker_domain::{ErrorCode, FieldError, JobId};
 
 use crate::extract::{Authorized, Look, Make, Params, Within};
 use crate::problem::ApiError;

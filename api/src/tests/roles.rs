@@ -1,8 +1,10 @@
 //! Every route with every role: who gets in.
 
+use serde_json::Value;
+use stoker_domain::port::{Catalog, CatalogKind, Entry, PLATFORM};
 use stoker_domain::tenant::Role;
 
-use super::harness::{Answer, TestApp, send};
+use super::harness::{Answer, SPEC, TestApp, send};
 use crate::openapi;
 
 /// Operation, method, path and the least role; `None` for everyone. `{…}` name nothing.
@@ -316,4 +318,170 @@ async fn every_route_lets_in_who_may_and_no_one_else() {
         }
     }
     assert_eq!(app.stored().await, before);
+}
+
+/// What `acme` has, by its place in a path.
+struct Things {
+    /// A job of the closed project `vision`.
+    job: String,
+    /// By the collection: `{id}`, `{reference}`, `{name}` and the like of its paths.
+    named: Vec<(&'static str, &'static str, String)>,
+}
+
+async fn made(app: &TestApp, method: &str, path: &str, body: impl Into<Vec<u8>>) -> Value {
+    let request = app.request_as("acme", Role::Admin, method, path);
+    let request = request.header("Idempotency-Key", format!("{method} {path}"));
+    let request = request.header("Content-Type", "application/toml");
+    let answer = send(request.body(body.into())).await;
+    assert!((200..300).contains(&answer.status), "{method} {path}");
+    answer.json()
+}
+
+async fn things(app: &TestApp) -> Things {
+    app.upload_points().await;
+    made(
+        app,
+        "POST",
+        "/v1/plugins?name=augment&version=1",
+        "preprocess",
+    )
+    .await;
+    made(app, "PUT", "/v1/secrets/hook", "s3cret").await;
+    made(app, "POST", "/v1/projects", r#"{"name": "vision"}"#).await;
+    let member = "/v1/projects/vision/members/grace";
+    made(app, "PUT", member, r#"{"role": "developer"}"#).await;
+    let spec = format!("project = \"vision\"\n{SPEC}");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let job = text(&made(app, "POST", "/v1/jobs", spec).await["id"]);
+    let upload = made(app, "POST", "/v1/uploads?size_bytes=5", "").await;
+    let token = r#"{"subject": "grace", "role": "viewer", "expires_in_s": 600}"#;
+    let token = made(app, "POST", "/v1/tokens", token).await;
+    let key = r#"{"name": "ci", "role": "viewer", "expires_in_s": 600}"#;
+    let key = made(app, "POST", "/v1/keys", key).await;
+    Things {
+        job: job.clone(),
+        named: vec![
+            ("/v1/jobs/", "{id}", job),
+            ("/v1/jobs/", "{name}", "weights.safetensors".to_owned()),
+            ("/v1/uploads/", "{id}", text(&upload["id"])),
+            ("/v1/datasets/", "{reference}", "points@1".to_owned()),
+            ("/v1/plugins/", "{reference}", "augment@1".to_owned()),
+            ("/v1/tokens/", "{id}", text(&token["record"]["id"])),
+            ("/v1/keys/", "{id}", text(&key["record"]["id"])),
+            ("/v1/secrets/", "{name}", "hook".to_owned()),
+            ("/v1/projects/", "{project}", "vision".to_owned()),
+            ("/v1/projects/", "{subject}", "grace".to_owned()),
+        ],
+    }
+}
+
+impl Things {
+    /// The path of what `acme` has.
+    fn path(&self, path: &str) -> String {
+        let here = self
+            .named
+            .iter()
+            .filter(|(root, ..)| path.starts_with(root));
+        here.fold(path.to_owned(), |path, (_, part, name)| {
+            path.replace(part, name)
+        })
+    }
+
+    /// Whether a text tells of any of it.
+    fn told_in(&self, text: &str) -> bool {
+        let names = self.named.iter().map(|(.., name)| name.as_str());
+        names
+            .chain(["acme"])
+            .any(|name| text.contains(&format!("\"{name}\"")))
+    }
+}
+
+/// All documents of `acme` and of the platform.
+async fn documents(app: &TestApp) -> Vec<Entry> {
+    let mut all = Vec::new();
+    for tenant in ["acme", PLATFORM] {
+        let tenant = tenant.parse().unwrap();
+        for kind in [
+            CatalogKind::Dataset,
+            CatalogKind::DatasetMark,
+            CatalogKind::Plugin,
+            CatalogKind::Token,
+            CatalogKind::Pool,
+            CatalogKind::Worker,
+            CatalogKind::Secret,
+            CatalogKind::ApiKey,
+            CatalogKind::Project,
+            CatalogKind::Audit,
+        ] {
+            all.extend(app.store.list(kind, &tenant, "", None, 100).await.unwrap());
+        }
+    }
+    all
+}
+
+/// With a token that isn't good, as another tenant's operator, and with a key for another project:
+/// nobody sees or changes what there is.
+#[tokio::test]
+async fn every_route_is_closed_to_bad_tokens_other_tenants_and_other_projects() {
+    let app = TestApp::start().await;
+    let things = things(&app).await;
+    made(&app, "POST", "/v1/projects?", r#"{"name": "lab"}"#).await;
+    let key = r#"{"name": "lab", "role": "developer", "expires_in_s": 600, "project": "lab"}"#;
+    let key = made(&app, "POST", "/v1/keys?", key).await["key"].clone();
+    let before = (app.stored().await, documents(&app).await);
+    let good = app.token("acme", Role::Operator);
+    let (head, signature) = good.rsplit_once('.').unwrap();
+    let flipped: String = signature.chars().rev().collect();
+    let bad = [
+        "nonsense".to_owned(),
+        format!("{head}."),
+        format!("{head}.{flipped}"),
+        format!("stk_{}", "0".repeat(64)),
+    ];
+    for (name, method, pattern, least) in ROUTES {
+        if least.is_none() {
+            continue;
+        }
+        let path = things.path(pattern);
+        let ask = async |token: &str| {
+            let request = app.bare(method, &path).bearer_auth(token);
+            send(request.header("Idempotency-Key", format!("stranger {name}"))).await
+        };
+        for token in &bad {
+            ask(token).await.expect(401);
+        }
+        for (who, token) in [
+            ("another tenant", app.token("other", Role::Operator)),
+            (
+                "a key for another project",
+                key.as_str().unwrap().to_owned(),
+            ),
+        ] {
+            let answer = ask(&token).await;
+            let told = String::from_utf8_lossy(&answer.body).into_owned();
+            let of_tenant = who == "another tenant";
+            if path.contains(&things.job) {
+                assert_eq!(answer.status, 404, "{name} by {who}: {told}");
+            } else if of_tenant && path != pattern {
+                assert!(answer.status >= 400, "{name} by {who}: {told}");
+            }
+            if of_tenant {
+                assert!(!things.told_in(&told), "{name} tells {who}: {told}");
+            }
+            assert!(
+                !told.contains(&things.job) || answer.status >= 400,
+                "{name}: {told}"
+            );
+        }
+    }
+    assert_eq!((app.stored().await, documents(&app).await), before);
+    // What is refused to a stranger is there for its own.
+    for (name, method, path, _) in ROUTES {
+        let theirs = things.path(path);
+        if method == "GET" && theirs != path && name != "get_artifact" {
+            send(app.request_as("acme", Role::Admin, method, &theirs))
+                .await
+                .expect(200);
+        }
+    }
 }

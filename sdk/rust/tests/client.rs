@@ -523,9 +523,25 @@ async fn metrics_are_asked_for_by_name_and_step() {
         metric: Some("train.loss".to_owned()),
         from_step: 5,
         limit: Some(10),
+        ..MetricQuery::default()
     };
     let list = server.client().list_metrics(id(), &query).await.unwrap();
     assert_eq!(list.points[0].step, 5);
     let expected = format!("/v1/jobs/{ID}/metrics?metric=train.loss&from_step=5&limit=10");
+    assert_eq!(server.seen()[0].target, expected);
+}
+
+#[tokio::test]
+async fn a_curve_is_asked_for_thinned() {
+    let sample = json!({ "points": [], "totals": { "train.loss": 7 } });
+    let server = Server::script(vec![json(200, &sample)]).await;
+    let query = MetricQuery {
+        to_step: Some(9),
+        sample: Some(50),
+        ..MetricQuery::default()
+    };
+    let list = server.client().list_metrics(id(), &query).await.unwrap();
+    assert_eq!(list.totals.unwrap()["train.loss"], 7);
+    let expected = format!("/v1/jobs/{ID}/metrics?from_step=0&to_step=9&sample=50");
     assert_eq!(server.seen()[0].target, expected);
 }

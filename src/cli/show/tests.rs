@@ -182,11 +182,18 @@ fn metrics_are_summed_up() {
         point("train.loss", 2, 0.000_012),
         point("test.accuracy", 2, 0.5),
     ];
-    insta::assert_snapshot!(metrics(&points), @"
+    let mut list = MetricList {
+        points: points.to_vec(),
+        totals: None,
+    };
+    insta::assert_snapshot!(metrics(&list), @"
     METRIC         POINTS  STEP  LAST    MIN     MAX
     test.accuracy  1       2     0.5     0.5     0.5
     train.loss     2       2     1.2e-5  1.2e-5  2.5
     ");
+    // Of a sample, all points of the metric are counted.
+    list.totals = Some([("train.loss".to_owned(), 3_000)].into());
+    assert!(metrics(&list).contains("train.loss     3000"));
     insta::assert_snapshot!(self::points(&points[..2]), @"
     STEP  VALUE
     1     2.5
