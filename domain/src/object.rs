@@ -124,7 +124,7 @@ pub fn metric_of(part: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part;
     while let Some(at) = rest.find('=') {
-        bytes.extend_from_slice(rest[..at].as_bytes());
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
         let digits = rest.get(at + 1..at + 3)?;
         bytes.push(u8::from_str_radix(digits, 16).ok()?);
         rest = &rest[at + 3..];

@@ -424,7 +424,9 @@ impl JobRecord {
     }
 
     fn lose_lease(&mut self, reason: String, now: Timestamp, bodies: &mut Vec<EventBody>) {
-        self.deaths += 1;
+        // Who never began it can't have died of it: with the broker away no worker hears of a dispatch.
+        let begun = (self.attempt.as_ref()).is_some_and(|attempt| attempt.started_at.is_some());
+        self.deaths += u32::from(begun);
         if self.deaths >= DEATHS_MAX {
             let message = format!(
                 "{DEATHS_MAX} workers were lost over this job without a new checkpoint: {reason}"

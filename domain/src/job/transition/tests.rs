@@ -178,6 +178,20 @@ fn three_deaths_without_a_checkpoint_fail_the_job_and_a_checkpoint_starts_the_co
     assert_eq!(record.failure.unwrap().kind, FailureKind::Hardware);
 }
 
+/// A broker that is away for long must not fail a job that no worker has heard of.
+#[test]
+fn a_dispatch_that_nobody_hears_of_is_no_death() {
+    let mut record = after(&running(), []);
+    for token in 2..50 {
+        let lost = Transition::LoseLease {
+            token: token - 1,
+            reason: "its worker stopped renewing the lease".to_owned(),
+        };
+        record = after(&record, [lost, Transition::Dispatch(holder(0))]);
+    }
+    assert_eq!((record.state, record.deaths), (JobState::Dispatched, 1));
+}
+
 #[test]
 fn only_what_may_pass_is_retried() {
     let fail = |kind, token| Transition::Fail {
