@@ -28,7 +28,7 @@ pub(crate) fn run(from: &Path, to: &Path, output: &Output) -> anyhow::Result<()>
     fs::create_dir_all(to).with_context(|| format!("can't make {}", to.display()))?;
     let mut inside = fs::read_dir(to).with_context(|| format!("can't read {}", to.display()))?;
     ensure!(inside.next().is_none(), "{} isn't empty", to.display());
-    EmbeddedStore::back_up(&store, &to.join("stoker.db"))?;
+    EmbeddedStore::back_up(&store, to.join("stoker.db"))?;
     let mut copied = Copied::default();
     for name in ["keys", "objects"] {
         copied.tree(&from.join(name), &to.join(name), output)?;

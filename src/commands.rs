@@ -182,14 +182,7 @@ async fn serve(
         }
         Command::Scheduler(server) => {
             let (config, data_dir) = settings(&server)?;
-            let world = World::services(&config, &data_dir).await?;
-            let stop = roles::until_asked()?;
-            let (ended, ()) = tokio::join!(
-                roles::run_scheduler(&config, &world, stop.clone()),
-                roles::run_housekeeper(&config, &world, stop)
-            );
-            world.close().await;
-            ended
+            roles::scheduler(&config, &data_dir).await
         }
         Command::Worker {
             verb: Some(Worker::Calibrate(server)),
@@ -201,10 +194,7 @@ async fn serve(
         }
         Command::Worker { verb: None, server } => {
             let (config, data_dir) = settings(&server)?;
-            let world = World::services(&config, &data_dir).await?;
-            let ended = roles::run_worker(&config, &world, roles::until_asked()?).await;
-            world.close().await;
-            ended
+            roles::worker(&config, &data_dir).await
         }
         Command::Admin(Admin::Init(server)) => {
             let (_, data_dir) = settings(&server)?;

@@ -222,12 +222,8 @@ async fn audit_entries_and_usage_are_kept_for_their_time() {
     }
 }
 
-#[tokio::test]
-async fn objects_that_nothing_names_go_once_they_are_old() {
-    let place = Place::new();
-    let (ended, token) = place.ended("ended").await;
-    let begun = submitted(&place.store, "running").await;
-    running(&place.store, begun).await;
+/// A job that was cancelled with a checkpoint, and the token of its attempt.
+async fn cancelled(place: &Place) -> (JobId, u64) {
     let saved = submitted(&place.store, "cancelled").await;
     let under = running(&place.store, saved).await;
     let checkpoint = Checkpoint {
@@ -242,6 +238,16 @@ async fn objects_that_nothing_names_go_once_they_are_old() {
     };
     step(&place.store, saved, commit).await;
     step(&place.store, saved, Transition::Cancel).await;
+    (saved, under)
+}
+
+#[tokio::test]
+async fn objects_that_nothing_names_go_once_they_are_old() {
+    let place = Place::new();
+    let (ended, token) = place.ended("ended").await;
+    let begun = submitted(&place.store, "running").await;
+    running(&place.store, begun).await;
+    let (saved, under) = cancelled(&place).await;
     let acme = tenant("acme");
     for (kind, key) in [(CatalogKind::Dataset, "a@1"), (CatalogKind::Plugin, "p@1")] {
         let record = json!({ "blake3": "named" });

@@ -95,6 +95,26 @@ pub(crate) fn url_of(config: &Config, api: &stoker_api::Server) -> String {
     format!("{scheme}://{addr}")
 }
 
+/// Schedules a pool, and keeps house, until asked to stop.
+pub(crate) async fn scheduler(config: &Config, data_dir: &Path) -> anyhow::Result<()> {
+    let world = World::services(config, data_dir).await?;
+    let stop = until_asked()?;
+    let (ended, ()) = tokio::join!(
+        run_scheduler(config, &world, stop.clone()),
+        run_housekeeper(config, &world, stop)
+    );
+    world.close().await;
+    ended
+}
+
+/// Works for a pool until asked to stop.
+pub(crate) async fn worker(config: &Config, data_dir: &Path) -> anyhow::Result<()> {
+    let world = World::services(config, data_dir).await?;
+    let ended = run_worker(config, &world, until_asked()?).await;
+    world.close().await;
+    ended
+}
+
 /// Schedules the pool until asked to stop.
 pub(crate) async fn run_scheduler(
     config: &Config,

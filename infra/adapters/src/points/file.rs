@@ -165,7 +165,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::unwrap_used, reason = "a panic is a failed test")]
     fn what_is_written_is_read_and_what_is_damaged_is_refused() {
         let points: Vec<_> = (0..5_000_u32)
             .map(|step| StoredPoint {

@@ -92,7 +92,7 @@ impl TieredPoints {
             metrics.extend(
                 folder
                     .parts()
-                    .last()
+                    .next_back()
                     .and_then(|part| object::metric_of(part.as_ref())),
             );
         }
