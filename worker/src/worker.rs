@@ -23,6 +23,10 @@ use crate::inputs::Inputs;
 use crate::ports::Ports;
 use crate::registration::Registration;
 
+/// Time between two looks for work in the store, while the queue is away: they read all jobs of the
+/// pool that haven't ended.
+const LOOK_EVERY_MS: u64 = 2_000;
+
 /// Why a worker couldn't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -73,10 +77,14 @@ pub async fn run(
         record,
         running: Arc::default(),
         attempts: JoinSet::new(),
+        looked_ms: None,
     };
     while !*stop.borrow() {
         if consumer.is_none() {
             consumer = ports.queue.consume(&queue).await.ok();
+        }
+        if consumer.is_none() {
+            serving.look().await;
         }
         tokio::select! {
             _ = stop.changed() => break,
@@ -159,9 +167,33 @@ struct Serving {
     record: WorkerRecord,
     running: Arc<Mutex<HashMap<JobId, Handle>>>,
     attempts: JoinSet<()>,
+    /// When it last looked by itself for what it is to run.
+    looked_ms: Option<u64>,
 }
 
 impl Serving {
+    /// Begins what the store says is this life's to run: while the queue is away nobody tells it.
+    async fn look(&mut self) {
+        let ports = self.shared.ports.clone();
+        let now_ms = ports.clock.monotonic_ms();
+        let waited = |last: u64| now_ms.saturating_sub(last) < LOOK_EVERY_MS;
+        if self.looked_ms.is_some_and(waited) {
+            return;
+        }
+        self.looked_ms = Some(now_ms);
+        let jobs = ports.jobs.active_jobs(&self.record.pool).await;
+        for record in jobs.unwrap_or_default() {
+            let begun = self.running(record.id);
+            let begun = begun.is_some_and(|handle| handle.token >= record.token);
+            if self.holds(&record)
+                && !begun
+                && let Err(error) = self.begin(record.id).await
+            {
+                tracing::warn!(job.id = %record.id, %error, "can't begin a job; will look again");
+            }
+        }
+    }
+
     /// `false`: the delivery couldn't be handled now.
     async fn handle(&mut self, delivery: Option<Delivery>) -> bool {
         let Some(Delivery { message, loan }) = delivery else {

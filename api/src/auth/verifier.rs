@@ -104,9 +104,10 @@ impl Verifier {
 
     /// The caller of a token that was found valid, revocation included, moments ago.
     pub(crate) fn remembered(&self, token: &str, now: Timestamp, now_ms: u64) -> Option<Caller> {
+        let hash = blake3::hash(token.as_bytes());
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known
-            .get(&blake3::hash(token.as_bytes()))
+            .get(&hash)
             .filter(|known| now_ms.saturating_sub(known.at_ms) < self.config.cache.0)
             .filter(|known| now < known.caller.until)
             .map(|known| known.caller.clone())

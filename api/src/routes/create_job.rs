@@ -61,9 +61,15 @@ pub(crate) async fn create_job(
         return answer(creation, String::new());
     }
     let spec = parse(&body, format)?;
-    authorized.check_project(&spec.project).await?;
-    let resolved = resolve(&authorized, spec).await?;
-    let workers = workers_of(&authorized, &resolved.spec.resources.pool).await?;
+    let (project, pool) = (spec.project.clone(), spec.resources.pool.clone());
+    // Side by side: each asks the store. What is told first doesn't depend on who is answered first.
+    let (allowed, resolved, workers) = tokio::join!(
+        authorized.check_project(&project),
+        resolve(&authorized, spec),
+        workers_of(&authorized, &pool)
+    );
+    allowed?;
+    let (resolved, workers) = (resolved?, workers?);
     let demand = demand(&resolved, &workers);
     let Resolved { spec, inputs, .. } = resolved;
     let new = NewJob {
